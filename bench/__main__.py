@@ -1,0 +1,34 @@
+"""Runs every benchmark, prints the table and writes BENCHMARKS.md; about five minutes on two cores."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import recording, scraping, throughput
+from bench.report import Ratio, document, table
+
+
+def main() -> int:
+    """Return 0 when everything was measured, whatever the ratios."""
+    if shutil.which("wrk") is None:
+        print("bench: wrk is missing; on Debian: apt-get install wrk", file=sys.stderr)
+        return 1
+    rows: list[Ratio] = []
+    with tempfile.TemporaryDirectory() as folder:
+        print("making the models", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "bench.models", folder], check=True)
+        print("throughput", file=sys.stderr)
+        rows += throughput.measure(Path(folder))
+    print("recording", file=sys.stderr)
+    rows += recording.measure()
+    print("scraping", file=sys.stderr)
+    rows.append(scraping.measure())
+    print(table(rows))
+    Path("BENCHMARKS.md").write_text(document(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

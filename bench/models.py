@@ -1,0 +1,102 @@
+"""The benchmark's models: a demo-sized dense network, and one that computes for 20 ms a row.
+
+`python -m bench.models FOLDER` writes both; `python -m bench.models --bare FOLDER ROWS SECONDS` calls the
+second one's concrete function in a bare loop and prints rows a second.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+
+PIXELS, HIDDEN, CLASSES = 784, 128, 10
+SIDE = 256
+TARGET_ROW_SECONDS = 0.020
+SEED = 7
+
+
+class Dense(tf.Module):
+    """784-128-10, as a classifier of small images would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = np.random.default_rng(SEED)
+        self.hidden = tf.Variable(generator.normal(0, 0.05, (PIXELS, HIDDEN)).astype(np.float32))
+        self.output = tf.Variable(generator.normal(0, 0.05, (HIDDEN, CLASSES)).astype(np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, PIXELS], tf.float32, name="pixels")])
+    def serve(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return ten probabilities a row."""
+        return {"probabilities": tf.nn.softmax(tf.nn.relu(pixels @ self.hidden) @ self.output)}
+
+
+class Heavy(tf.Module):
+    """Matrix products whose time grows with the rows and nothing else."""
+
+    def __init__(self, products: int) -> None:
+        super().__init__()
+        generator = np.random.default_rng(SEED)
+        self.products = products
+        self.matrix = tf.Variable(
+            generator.normal(0, 1 / SIDE**0.5, (SIDE, SIDE)).astype(np.float32)
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return one number a row, after much ado."""
+        # [rows × 256, 256]: one product over all rows, so that the cost per row does not depend on their number.
+        state = tf.repeat(x, SIDE, axis=0) + tf.ones([1, SIDE])
+        for _ in range(self.products):
+            state = tf.nn.tanh(state @ self.matrix)
+        return {"y": tf.reduce_mean(tf.reshape(state, [-1, SIDE * SIDE]), axis=1, keepdims=True)}
+
+
+def write(folder: Path) -> None:
+    """Export both models, the second one sized to this machine."""
+    _one_thread()
+    dense = Dense()
+    tf.saved_model.save(dense, str(folder / "dense" / "1"), signatures=dense.serve)
+    products = 8
+    seconds = _row_seconds(Heavy(products))
+    heavy = Heavy(max(1, round(products * TARGET_ROW_SECONDS / seconds)))
+    tf.saved_model.save(heavy, str(folder / "heavy" / "1"), signatures=heavy.serve)
+
+
+def bare_loop(folder: Path, rows: int, seconds: float) -> float:
+    """Return rows a second of calling the heavy model's concrete function and nothing else."""
+    _one_thread()
+    restored = tf.saved_model.load(str(folder / "heavy" / "1"))
+    function = restored.signatures["serving_default"]
+    batch = np.ones((rows, 1), np.float32)
+    function(x=tf.constant(batch))
+    calls, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        function(x=tf.constant(batch))["y"].numpy()
+        calls += 1
+    return calls * rows / (time.perf_counter() - begun)
+
+
+def _one_thread() -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _row_seconds(model: Heavy) -> float:
+    batch = tf.ones([8, 1])
+    model.serve(batch)
+    begun = time.perf_counter()
+    for _ in range(3):
+        model.serve(batch)["y"].numpy()
+    return (time.perf_counter() - begun) / 3 / 8
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--bare":
+        print(bare_loop(Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    else:
+        write(Path(sys.argv[1]))

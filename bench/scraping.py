@@ -1,0 +1,108 @@
+"""What a scrape of eight processes costs, beside prometheus_client's multi-process collector.
+
+Both sides hold the catalogue's families for one model, with the same values.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+from bench.report import Ratio, summary
+from exporter import CATALOGUE, CollectorSettings, Scraper, open_recorder
+
+PROCESSES = 8
+ROUNDS = 15
+MODEL = {"model": "digits", "version": "1", "device": "cpu"}
+
+
+def measure() -> Ratio:
+    """Return the ratio of the two scrapes' times."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # noqa: S108 - a fresh directory
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "bench.scraping", directory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory},
+            )
+            for _ in range(PROCESSES)
+        ]
+        try:
+            for writer in writers:
+                assert writer.stdout is not None
+                writer.stdout.readline()
+            return _compare(Path(directory))
+        finally:
+            for writer in writers:
+                writer.kill()
+                writer.wait()
+
+
+def _compare(directory: Path) -> Ratio:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    scraper = Scraper(directory / "store", CollectorSettings(), folds=False)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(directory))
+    scraper.scrape("", "")
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(_milliseconds(lambda: scraper.scrape("", "")))
+        theirs.append(_milliseconds(lambda: generate_latest(registry)))
+    lines = generate_latest(registry).count(b"\n")
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    return Ratio(
+        f"scrape of {PROCESSES} processes, {lines} lines, against prometheus_client's multi-process mode",
+        summary(ours, "ms"),
+        summary(theirs, "ms"),
+        ratio,
+        "below 1",
+        ratio < 1,
+    )
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    begun = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - begun) / 1e6
+
+
+def write(directory: Path) -> None:
+    """Record the same with both libraries, say so and wait to be killed."""
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+    recorder = open_recorder(directory / "store", "frontend", families=CATALOGUE)
+    registry = CollectorRegistry()
+    for family in CATALOGUE:
+        if not family.recorded_by or not family.open_labels <= MODEL.keys():
+            continue
+        arguments = (family.name, family.help, family.label_names)
+        if family.kind == "counter":
+            metric = Counter(*arguments, registry=registry)
+        elif family.kind == "gauge":
+            metric = Gauge(*arguments, registry=registry, multiprocess_mode="livesum")
+        else:
+            metric = Histogram(*arguments, registry=registry, buckets=family.buckets)
+        for values in product(*(label.values or (MODEL[label.name],) for label in family.labels)):
+            theirs = metric.labels(*values) if values else metric
+            ours = recorder.child(family.name, **dict(zip(family.label_names, values, strict=True)))
+            for child in (ours, theirs):
+                if family.kind == "histogram":
+                    child.observe(0.02)
+                elif family.kind == "counter":
+                    child.inc()
+                else:
+                    child.set(1.0)
+    print("recorded", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,201 @@
+"""Requests a second of the real server, beside a constant Flask view and beside itself without metrics."""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.models import PIXELS
+from bench.report import Ratio, summary
+
+READY_SECONDS = 90.0
+ROUNDS = 5
+SECONDS = 6
+WARM_UP_SECONDS = 2
+WRK_THREADS = 1  # two cores serve; more threads of wrk would only take them away
+
+SERVING = re.compile(r"serving .* on (http://\S+)")
+RESULT = re.compile(r"RESULT (\d+) (\d+) (\d+) (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What wrk sends: which body, to which model, over how many connections."""
+
+    model: str
+    body: Path
+    connections: int
+
+
+def measure(models: Path) -> list[Ratio]:
+    """Return the ratios of the dense model at 16 and 64 connections, and of the compute-bound model."""
+    body = models / "dense.json"
+    row = [round((index * 37 % 256) / 255, 4) for index in range(PIXELS)]
+    body.write_text(json.dumps({"instances": [row]}))
+    rows = []
+    with (
+        server("serve", f"dense={models}/dense") as measured,
+        server("serve", f"dense={models}/dense", "--no-record-metrics") as unmeasured,
+        constant_view() as constant,
+    ):
+        for connections in (64, 16):
+            load = Load("dense", body, connections)
+            rates = _alternate([measured, unmeasured, constant], load)
+            rows += _dense_ratios(connections, *rates)
+    rows.append(_heavy_ratio(models))
+    return rows
+
+
+def _dense_ratios(
+    connections: int, measured: list[float], unmeasured: list[float], constant: list[float]
+) -> list[Ratio]:
+    against_constant = statistics.median(measured) / statistics.median(constant)
+    against_itself = statistics.median(measured) / statistics.median(unmeasured)
+    at = f"at {connections} connections"
+    return [
+        Ratio(
+            f"dense model (784-128-10, 6 kB JSON) {at}, against a Flask view that answers a constant",
+            summary(measured, "requests/s"),
+            summary(constant, "requests/s"),
+            against_constant,
+            "at least 1.0",
+            against_constant >= 1.0,
+        ),
+        Ratio(
+            f"the same {at} with all metrics, against itself without",
+            summary(measured, "requests/s"),
+            summary(unmeasured, "requests/s"),
+            against_itself,
+            "at least 0.97",
+            against_itself >= 0.97,  # noqa: PLR2004
+        ),
+    ]
+
+
+def _heavy_ratio(models: Path) -> Ratio:
+    body = models / "heavy.json"
+    body.write_text('{"instances":[[0.5]]}')
+    load = Load("heavy", body, 32)
+    served, bare = [], []
+    with server("serve", f"heavy={models}/heavy", "--workers=1") as url:
+        run_wrk(url, load, WARM_UP_SECONDS)
+        for _ in range(ROUNDS):
+            served.append(run_wrk(url, load, SECONDS))
+            command = [sys.executable, "-m", "bench.models", "--bare", str(models), "32", str(SECONDS)]
+            bare.append(float(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
+    ratio = statistics.median(served) / statistics.median(bare)
+    return Ratio(
+        "compute-bound model (about 20 ms a row), against its concrete function in a bare loop",
+        summary(served, "rows/s"),
+        summary(bare, "rows/s"),
+        ratio,
+        "at least 0.97",
+        ratio >= 0.97,  # noqa: PLR2004
+    )
+
+
+def _alternate(urls: Sequence[str], load: Load) -> list[list[float]]:
+    """Return each server's rates; the servers take turns, so that the machine's moods hit all alike."""
+    for url in urls:
+        run_wrk(url, load, WARM_UP_SECONDS)
+    rates: list[list[float]] = [[] for _ in urls]
+    for _ in range(ROUNDS):
+        for url, samples in zip(urls, rates, strict=True):
+            samples.append(run_wrk(url, load, SECONDS))
+    return rates
+
+
+def run_wrk(url: str, load: Load, seconds: int) -> float:
+    """Return successful requests a second. Raises RuntimeError when any request failed."""
+    command = [
+        "wrk", f"-t{WRK_THREADS}", f"-c{load.connections}", f"-d{seconds}s", "--timeout=10s",
+        f"--script={Path(__file__).parent / 'post.lua'}", f"{url}/v1/models/{load.model}:predict",
+    ]  # fmt: skip
+    output = subprocess.run(
+        command, env={**os.environ, "BODY": str(load.body)}, capture_output=True, check=True, text=True
+    ).stdout
+    match = RESULT.search(output)
+    assert match is not None, output
+    requests, microseconds, refused, errors = map(int, match.groups())
+    if refused or errors:
+        raise RuntimeError(f"{refused} of {requests} requests were refused, {errors} failed\n{output}")
+    return requests / (microseconds / 1e6)
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[str]:
+    """Run `inferometer` on ports that the kernel chooses; yield its URL once it is ready."""
+    command = [sys.executable, "-m", "serving", *arguments, "--port=0", "--metrics-port=0"]
+    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+        process = subprocess.Popen(command, stderr=log)
+        try:
+            url = _wait_for(lambda: SERVING.search(Path(log.name).read_text()), process).group(1)
+            _wait_until_ready(url, process)
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+@contextmanager
+def constant_view() -> Iterator[str]:
+    """Run the reference in the real front-ends' gunicorn configuration."""
+    from serving.process import write_process_settings
+    from serving.settings import Settings
+    from serving.supervisor import listen
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # noqa: S108 - a fresh directory
+        settings_file = Path(directory) / "settings.json"
+        write_process_settings(Settings(store_path=Path(directory)), settings_file)
+        listener = listen("127.0.0.1", 0)
+        descriptor = listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--config", "python:bench.constant_view"],
+            env={
+                **os.environ,
+                "INFEROMETER_SETTINGS_FILE": str(settings_file),
+                "INFEROMETER_LISTEN_DESCRIPTOR": str(descriptor),
+            },
+            pass_fds=[descriptor],
+        )
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            _wait_until_ready(url, process)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+            listener.close()
+
+
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+    def is_ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310
+                return bool(answer.status == 200)  # noqa: PLR2004
+        except OSError:
+            return False
+
+    _wait_for(is_ready, process)
+
+
+def _wait_for(condition, process):  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        if process.poll() is not None:
+            raise RuntimeError("the server ended before it was ready")
+        time.sleep(0.1)
+    raise RuntimeError(f"the server was not ready within {READY_SECONDS:.0f} s")

@@ -1,0 +1,38 @@
+"""The measuring half: a metric store for many processes, its merge, collectors and exposition.
+
+It knows nothing of HTTP serving, Flask, gunicorn or TensorFlow and is useful without them.
+"""
+
+from exporter.catalogue import CATALOGUE
+from exporter.collectors.base import CollectorSettings
+from exporter.directory import OwnedDirectory, default_store_path, open_directory
+from exporter.errors import ExporterError, StoreError
+from exporter.http import ExporterServer
+from exporter.metric import UNKNOWN, Family, Label, counter, gauge, histogram
+from exporter.recorder import Child, Lock, NullRecorder, Record, Recorder, open_recorder
+from exporter.scrape import Exposition, Scraper
+
+__all__ = [
+    "CATALOGUE",
+    "UNKNOWN",
+    "Child",
+    "CollectorSettings",
+    "Exposition",
+    "ExporterError",
+    "ExporterServer",
+    "Family",
+    "Label",
+    "Lock",
+    "NullRecorder",
+    "OwnedDirectory",
+    "Record",
+    "Recorder",
+    "Scraper",
+    "StoreError",
+    "counter",
+    "default_store_path",
+    "gauge",
+    "histogram",
+    "open_directory",
+    "open_recorder",
+]

@@ -1,0 +1,90 @@
+"""The exporter process: `inferometer exporter`, alone or started by `inferometer serve`."""
+
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from exporter.catalogue import CATALOGUE
+from exporter.directory import block_paths, open_directory, remove_when_abandoned
+from exporter.errors import ExporterError, SettingsError, StoreError
+from exporter.http import ExporterServer, listen
+from exporter.recorder import open_recorder
+from exporter.scrape import Scraper
+from exporter.settings import ExporterSettings, read_settings
+
+FOLD_SECONDS = 2.0
+# How long the processes of a supervisor that was killed may take to end before the store is removed.
+ABANDONED_SECONDS = 15.0
+ABANDONED_POLL_SECONDS = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the exporter until SIGTERM or SIGINT; return 0, 1 for a failure, 2 for wrong usage."""
+    try:
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
+    except SettingsError as error:
+        print(f"inferometer exporter: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s exporter: %(message)s"
+    )
+    try:
+        _run(settings)
+    except (ExporterError, OSError) as error:
+        print(f"inferometer exporter: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(settings: ExporterSettings) -> None:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    open_directory(settings.store_path)
+    server = ExporterServer(
+        _listener(settings), Scraper(settings.store_path, settings.collectors, folds=True)
+    )
+    recorder = open_recorder(
+        settings.store_path, "exporter", families=CATALOGUE, tick_seconds=1.0
+    )
+    serving = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+    serving.start()
+    logger.info("metrics on http://%s:%d/metrics", *server.server_address[:2])
+    while not stopping.wait(FOLD_SECONDS):
+        server.scraper.fold()
+    server.shutdown()
+    server.server_close()
+    recorder.close()
+    if settings.removes_abandoned_store:
+        _remove_abandoned_store(settings)
+
+
+def _listener(settings: ExporterSettings) -> socket.socket:
+    if settings.listen_descriptor is not None:
+        return socket.socket(fileno=settings.listen_descriptor)
+    return listen(settings.listen_address)
+
+
+def _remove_abandoned_store(settings: ExporterSettings) -> None:
+    """Clean up after a supervisor that was killed: its other processes end first, then the store goes."""
+    reader = Scraper(settings.store_path, settings.collectors, folds=True)
+    deadline = time.monotonic() + ABANDONED_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            reader.fold()
+            if not block_paths(settings.store_path):
+                break
+        except StoreError:
+            return
+        time.sleep(ABANDONED_POLL_SECONDS)
+    remove_when_abandoned(settings.store_path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

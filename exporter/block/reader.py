@@ -1,0 +1,148 @@
+"""Reads blocks that other processes write, trusting nothing in them.
+
+Files are read with pread and never mapped: a file cut under a mapping would kill the reader.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from array import array
+from pathlib import Path
+
+from exporter import host
+from exporter.block.layout import (
+    COMMIT_WORD,
+    EXIT_CAUSES,
+    HEADER_BYTES,
+    MUTABLE_WORDS,
+    BlockHeader,
+    Table,
+    decode_table,
+)
+from exporter.errors import BlockError
+
+
+class BlockReader:
+    """One block file, as last read. `refresh` reads what has changed; the table is only ever appended to."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; nothing is read before `refresh`."""
+        self.path = path
+        self.header: BlockHeader | None = None
+        self.table = Table({}, [], set())
+        self.values = array("d")
+        self.cpu_seconds = 0.0
+        self.exit_cause = "signal"
+        self.generation = 0
+        self.is_alive = False
+        self.is_damaged = False
+        self._parsed = 0
+
+    def refresh(self) -> None:
+        """Read the file as it is now. Raises BlockError when it is not a readable block."""
+        descriptor = _open(self.path)
+        try:
+            # Liveness first: a process that dies while its values are read is seen as alive, and its
+            # final values are read by the next refresh, never the other way round.
+            alive = not _lock_is_free(descriptor)
+            header = BlockHeader.decode(
+                os.pread(descriptor, HEADER_BYTES, 0), os.fstat(descriptor).st_size
+            )
+            if self.header is not None and header.block_id != self.header.block_id:
+                raise BlockError("corrupt", "the block changed under its name")
+            self.header = header
+            self.is_alive = alive and not _is_gone(header)
+            self._read_mutable(descriptor)
+            self._read_values(descriptor)
+        except OSError as error:
+            raise BlockError("unreadable", f"cannot read: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    @property
+    def role(self) -> str:
+        """The role of the process that writes this block."""
+        return self.header.role if self.header else ""
+
+    @property
+    def block_id(self) -> int:
+        """The random number that tells this block from every other."""
+        return self.header.block_id if self.header else 0
+
+    def _read_mutable(self, descriptor: int) -> None:
+        assert self.header is not None
+        words = os.pread(descriptor, MUTABLE_WORDS.size, COMMIT_WORD * 8)
+        if len(words) < MUTABLE_WORDS.size:
+            raise BlockError("truncated", "the header was cut while it was read")
+        committed, _heartbeat, cpu, note, self.generation = MUTABLE_WORDS.unpack(words)
+        self.cpu_seconds = cpu / 1e9
+        self.exit_cause = EXIT_CAUSES.get(note, "signal")
+        if committed > self.header.table_bytes or committed < self._parsed:
+            raise BlockError("corrupt", f"{committed} bytes of table are said to be in use")
+        if committed == self._parsed or self.is_damaged:
+            return
+        start = self.header.table_offset + self._parsed
+        tail = os.pread(descriptor, committed - self._parsed, start)
+        indices = range(
+            self.header.values_offset // 8,
+            (self.header.values_offset + self.header.values_bytes) // 8,
+        )
+        self._parsed += decode_table(tail, self.table, indices)
+        self.is_damaged = self._parsed < committed
+
+    def _read_values(self, descriptor: int) -> None:
+        """Read the values in use in one call; `values` is indexed like the block, less `values_start`."""
+        assert self.header is not None
+        end = max(
+            (s.index + self.table.families[s.family_id].cells for s in self.table.series[-1:]),
+            default=0,
+        )
+        start = self.header.values_offset
+        wanted = max(0, end * 8 - start)
+        data = os.pread(descriptor, wanted, start)
+        if len(data) < wanted:
+            raise BlockError("truncated", "the values were cut while they were read")
+        self.values = array("d", data)
+
+    @property
+    def values_start(self) -> int:
+        """The index of `values[0]` in the block."""
+        return self.header.values_offset // 8 if self.header else 0
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError as error:
+        raise BlockError("gone", "the file has been removed") from error
+    except OSError as error:
+        reason = "not_regular" if error.errno in {errno.ELOOP, errno.ENXIO} else "unreadable"
+        raise BlockError(reason, f"cannot open: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BlockError("not_regular", "not a regular file")
+    if status.st_uid != path.parent.stat().st_uid:
+        os.close(descriptor)
+        raise BlockError("owner", f"belongs to uid {status.st_uid}, not to the directory's owner")
+    return descriptor
+
+
+def _lock_is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+def _is_gone(header: BlockHeader) -> bool:
+    """Return whether the writer is certainly dead although something still holds its lock."""
+    if header.boot_id != host.boot_id():
+        return True
+    if header.pid_namespace != host.pid_namespace():
+        return False
+    return host.start_time(header.pid) != header.start_time

@@ -1,0 +1,39 @@
+"""The measuring itself: whether collectors work, what a scrape costs, what was left out."""
+
+from exporter.catalogue.processes import ROLES
+from exporter.metric import Label, counter, gauge
+
+SKIP_REASONS = (
+    "empty", "truncated", "magic", "version", "corrupt", "owner", "not_regular", "unreadable", "foreign",
+)  # fmt: skip
+
+FAMILIES = (
+    gauge(
+        "inferometer_build_info",
+        "1, with the versions of Inferometer, Python and TensorFlow (empty where it is not installed).",
+        Label("version"), Label("python"), Label("tensorflow"),
+    ),
+    gauge(
+        "inferometer_collector_success",
+        "1 if the collector's last run succeeded, else 0.",
+        Label("collector"),
+    ),
+    gauge(
+        "inferometer_collector_duration_seconds",
+        "How long the collector's last run took.",
+        Label("collector"),
+    ),
+    gauge("inferometer_exporter_merge_seconds", "How long merging all blocks took for this scrape."),
+    gauge("inferometer_exporter_series", "Series in this scrape that come from the store."),
+    gauge("inferometer_exporter_blocks", "Processes' blocks read for this scrape."),
+    counter(
+        "inferometer_dropped_series_total",
+        "Label sets that were folded into __other__ because their family was at its limit.",
+        Label("family"), by=ROLES,
+    ),
+    gauge(
+        "inferometer_exporter_skipped_files",
+        "Files in the store directory that are not readable blocks, by reason.",
+        Label("reason", SKIP_REASONS),
+    ),
+)  # fmt: skip

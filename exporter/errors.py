@@ -1,0 +1,37 @@
+"""The errors of the exporter package.
+
+ExporterError
+├── SettingsError     a wrong flag or environment variable; the command line ends with exit code 2
+├── CatalogueError    a family, label or value that the catalogue does not know
+├── StoreError        the store directory cannot be used; the message says why and what to do
+│   └── StoreFull     the block or the file system has no room for another series
+└── BlockError        a file in the store directory that is not a readable block; `reason` is its label
+"""
+
+
+class ExporterError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class SettingsError(ExporterError):
+    """A setting of the exporter process is wrong."""
+
+
+class CatalogueError(ExporterError):
+    """A metric family, a label or a label value is not declared."""
+
+
+class StoreError(ExporterError):
+    """The store directory cannot be created, locked or trusted."""
+
+
+class StoreFull(StoreError):
+    """There is no room for another series."""
+
+
+class BlockError(ExporterError):
+    """A file is not a readable block. `reason` is one of the label values of the skipped-files metric."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

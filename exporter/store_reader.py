@@ -1,0 +1,118 @@
+"""Reads a store directory as one: the retired block, every process's block, and what is no block."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from exporter.block.reader import BlockReader
+from exporter.catalogue.itself import SKIP_REASONS
+from exporter.directory import (
+    RETIRED_NAME,
+    block_paths,
+    delete_stale_new_files,
+    try_fold_lock,
+)
+from exporter.errors import BlockError
+from exporter.merge import View, merge
+from exporter.retired import fold
+
+# A fold during a read takes milliseconds, so one repeat is enough unless something is badly wrong.
+READ_ATTEMPTS = 10
+FOLD_INTERVAL_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class StoreReader:
+    """Merged views of one store directory. Not for concurrent use; what was parsed is kept between reads."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the directory; nothing is read before `view`."""
+        self.path = path
+        self.skipped: dict[str, int] = dict.fromkeys(SKIP_REASONS, 0)
+        self._blocks: dict[Path, BlockReader] = {}
+        self._logged: set[tuple[str, str]] = set()
+        self._last_fold = 0.0
+        self._retired: BlockReader | None = None
+        self._retired_read: tuple[int, int] | None = None
+
+    def view(self) -> View:
+        """Return what all processes, alive and dead, have recorded.
+
+        Raises StoreError when the directory cannot be listed.
+        """
+        for _ in range(READ_ATTEMPTS):
+            identity = self._retired_identity()
+            retired = self._read_retired()
+            blocks = self._read_blocks(retired.table.folded if retired else set())
+            if identity == self._retired_identity():
+                break
+        return merge(retired, blocks)
+
+    def fold(self) -> None:
+        """Fold what the dead have left, at most once a second, unless another process is doing it."""
+        now = time.monotonic()
+        if now - self._last_fold < FOLD_INTERVAL_SECONDS:
+            return
+        self._last_fold = now
+        lock = try_fold_lock(self.path)
+        if lock is None:
+            return
+        try:
+            delete_stale_new_files(self.path)
+            retired = self._read_retired()
+            if retired is None and self._retired_identity() is not None:
+                return  # Unreadable: folding would replace what it holds. The dead stay blocks.
+            # Read anew under the lock: a block seen dead now has its final values.
+            dead = [block for block in self._read_blocks(set()) if not block.is_alive]
+            if dead:
+                fold(self.path, retired, dead)
+        finally:
+            os.close(lock)
+
+    def _retired_identity(self) -> tuple[int, int] | None:
+        """Return what changes with every fold: the retired block is replaced, never written in place."""
+        try:
+            status = os.stat(self.path / RETIRED_NAME, follow_symlinks=False)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def _read_retired(self) -> BlockReader | None:
+        identity = self._retired_identity()
+        if identity is None or identity != self._retired_read:
+            self._retired_read, self._retired = None, None
+            reader = BlockReader(self.path / RETIRED_NAME)
+            try:
+                reader.refresh()
+            except BlockError as error:
+                if error.reason != "gone":
+                    self._log_once(reader.path, error)
+                return None
+            self._retired_read, self._retired = identity, reader
+        return self._retired
+
+    def _read_blocks(self, folded: set[int]) -> list[BlockReader]:
+        paths = block_paths(self.path)
+        self.skipped = dict.fromkeys(SKIP_REASONS, 0)
+        self._blocks = {path: self._blocks.get(path) or BlockReader(path) for path in paths}
+        readable = []
+        for path, block in list(self._blocks.items()):
+            try:
+                block.refresh()
+            except BlockError as error:
+                del self._blocks[path]
+                if error.reason != "gone":
+                    self.skipped[error.reason] += 1
+                    self._log_once(path, error)
+                continue
+            if block.block_id not in folded:
+                readable.append(block)
+        return readable
+
+    def _log_once(self, path: Path, error: BlockError) -> None:
+        key = (path.name, error.reason)
+        if key not in self._logged:
+            self._logged.add(key)
+            logger.warning("skipping %s: %s", path.name, error)

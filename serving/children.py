@@ -1,0 +1,97 @@
+"""The supervisor's children: started so that they end with it, restarted with back-off when they die."""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+PR_SET_PDEATHSIG = 1
+# No wait before the first restart, then these; a minute of life resets them.
+LONGEST_RESTART_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run, and the descriptors it inherits beside the standard three."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    descriptors: Sequence[int] = ()
+
+
+class Child:
+    """One child process and its restarts."""
+
+    def __init__(self, command: Command) -> None:
+        """Start it."""
+        self.name = command.name
+        self._command = command
+        self._failures = 0
+        self._started = 0.0
+        self.restart_at: float | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.descriptor = -1
+        self.start()
+
+    def start(self) -> None:
+        """Run the command in a process group of its own: a terminal's Ctrl-C is the supervisor's to handle."""
+        self.restart_at = None
+        self._started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, *self._command.arguments],
+            env=dict(self._command.environment),
+            pass_fds=self._command.descriptors,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            # The supervisor has one thread, so running Python between fork and exec is safe.
+            preexec_fn=die_with_parent(os.getpid()),
+        )
+        self.descriptor = os.pidfd_open(self.process.pid)
+
+    def ended(self) -> int:
+        """Reap the process after its descriptor has become readable and plan its restart; return its exit code."""
+        assert self.process is not None
+        code = self.process.wait()
+        os.close(self.descriptor)
+        self.descriptor, self.process = -1, None
+        now = time.monotonic()
+        self._failures = 1 if now - self._started >= STEADY_SECONDS else self._failures + 1
+        delay = 0.0 if self._failures == 1 else min(2.0 ** (self._failures - 2), LONGEST_RESTART_SECONDS)
+        self.restart_at = now + delay
+        return code
+
+    def stop(self, number: signal.Signals, timeout_seconds: float) -> None:
+        """Send a signal and wait; what has not ended by then is killed."""
+        if self.process is None:
+            return
+        self.process.send_signal(number)
+        try:
+            self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            logger.warning("%s did not end within %.0f s and is killed", self.name, timeout_seconds)
+            self.process.kill()
+            self.process.wait()
+        os.close(self.descriptor)
+        self.descriptor, self.process = -1, None
+
+
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """Return what a child runs before its program: the kernel will send SIGTERM when the parent dies."""
+
+    def prepare() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)  # The parent died before the request was made.
+
+    return prepare

@@ -1,0 +1,70 @@
+"""The `parameters` of an Open Inference request: which are obeyed, which refused, which ignored.
+
+Refused is what would give a wrong answer if it were ignored.
+"""
+
+from serving.errors import InvalidInput, NotOffered
+from serving.quoting import kind_of, quoted, shown
+
+MICROSECONDS = 1e6  # in one second
+
+_Parameters = dict[str, object]
+
+
+def parameters_of(document: dict[str, object], owner: str) -> _Parameters:
+    """Return the `parameters` of the request, an input or an output; empty if there are none."""
+    parameters = document.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidInput(f"{owner}parameters must be an object, got {kind_of(parameters)}")
+    return parameters
+
+
+def timeout_seconds(parameters: _Parameters) -> float | None:
+    """Return the caller's own time limit; None for the default."""
+    timeout = parameters.get("timeout")
+    if timeout is None:
+        return None
+    if type(timeout) is not int or timeout < 0:
+        raise InvalidInput(
+            f"parameters.timeout must be whole microseconds, 0 or more; got {shown(timeout)}"
+        )
+    return timeout / MICROSECONDS if timeout else None
+
+
+def validate_request(parameters: _Parameters) -> None:
+    """Refuse what is malformed or not offered in the parameters of the request itself."""
+    priority = parameters.get("priority")
+    if priority is not None and (type(priority) is not int or priority < 0):
+        raise InvalidInput(
+            f"parameters.priority must be a whole number, 0 or more; got {shown(priority)}"
+        )
+    if parameters.get("sequence_id"):
+        raise NotOffered("sequence_id: stateful sequences are not offered here")
+    _refuse_shared_memory(parameters, "")
+    if parameters.get("binary_data_output"):
+        raise NotOffered("binary_data_output: binary tensors are not offered yet; ask for JSON")
+
+
+def validate_input(parameters: _Parameters, name: str) -> None:
+    """Refuse what is not offered in the parameters of an input."""
+    owner = f"input {quoted(name)}: "
+    _refuse_shared_memory(parameters, owner)
+    if parameters.get("binary_data_size") is not None:
+        raise NotOffered(f"{owner}binary_data_size: binary tensors are not offered yet; send data")
+
+
+def validate_output(parameters: _Parameters, name: str) -> None:
+    """Refuse what is not offered in the parameters of an output."""
+    owner = f"output {quoted(name)}: "
+    _refuse_shared_memory(parameters, owner)
+    if parameters.get("classification"):
+        raise NotOffered(f"{owner}classification is not offered here; ask for the tensor")
+    if parameters.get("binary_data"):
+        raise NotOffered(f"{owner}binary_data: binary tensors are not offered yet; ask for JSON")
+
+
+def _refuse_shared_memory(parameters: _Parameters, owner: str) -> None:
+    if parameters.get("shared_memory_region") is not None:
+        raise NotOffered(f"{owner}shared_memory_region: shared memory is not offered here")

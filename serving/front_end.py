@@ -1,0 +1,67 @@
+"""A front-end worker's application: built after the fork, on gevent, without TensorFlow."""
+
+import os
+from pathlib import Path
+
+import gevent
+from flask import Flask
+from gevent.monkey import get_original
+
+from exporter import CollectorSettings, Recorder, Scraper
+from serving.app import make_app
+from serving.gunicorn_reply import GunicornReply
+from serving.model_table import ModelTable
+from serving.process import (
+    open_process_recorder,
+    read_process_settings,
+    start_logging,
+    store_path_of,
+)
+from serving.request_metrics import RequestMetrics
+from serving.runner_client import SocketRunnerClient
+from serving.wire import largest_payload_bytes, runner_socket_path
+
+TICK_SECONDS = 1.0
+
+
+def make_application() -> Flask:
+    """Build everything a front-end needs; called by gunicorn in each worker."""
+    settings = read_process_settings(Path(os.environ["INFEROMETER_SETTINGS_FILE"]))
+    start_logging(settings, "frontend")
+    # The unpatched lock: greenlets never switch inside a record, and a patched one costs several times as much.
+    recorder = open_process_recorder(settings, "frontend", lock=get_original("_thread", "allocate_lock")())
+    metrics = RequestMetrics(recorder, settings.models)
+
+    def models_changed(table: ModelTable) -> None:
+        for versions in table.versions.values():
+            metrics.declare_versions(versions)
+
+    client = SocketRunnerClient(
+        runner_socket_path(settings),
+        max_payload_bytes=largest_payload_bytes(settings),
+        models_changed=models_changed,
+    )
+    client.start()
+    gevent.spawn(_tick, recorder)
+    scraper = Scraper(
+        store_path_of(settings), CollectorSettings(((settings.host, settings.port),)), folds=False
+    )
+    return make_app(
+        settings,
+        client=client,
+        metrics=metrics,
+        scraper=scraper,
+        time_limit=time_limit,
+        reply=GunicornReply(time_limit),
+    )
+
+
+def time_limit(seconds: float) -> gevent.Timeout:
+    """Return a context that raises TimeoutError in this greenlet after that many seconds."""
+    return gevent.Timeout(max(0.0, seconds), TimeoutError("time is up"))
+
+
+def _tick(recorder: Recorder) -> None:
+    while True:
+        recorder.tick()
+        gevent.sleep(TICK_SECONDS)

@@ -1,0 +1,79 @@
+"""How a prediction's answer leaves through gunicorn: in one system call, or closing the connection.
+
+gunicorn sends a reply's head and body in two system calls and spends on a reply about as much time as
+the whole service does on a request. For the plain case, a body of known length on a connection that
+stays open, the reply is therefore written here; gunicorn offers a value for "already handled".
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gunicorn.util import http_date
+from gunicorn.workers.base_async import ALREADY_HANDLED
+
+from serving.gateway import StartResponse, reply_by_wsgi
+from serving.service import Answer, TimeLimit
+
+# How much of a body that nobody wants is read, so that the caller gets to see the answer.
+DRAIN_BYTES = 1 << 20
+DRAIN_SECONDS = 1.0
+DRAIN_READ_BYTES = 64 << 10
+
+
+class GunicornReply:
+    """Hands answers to a gunicorn worker."""
+
+    def __init__(self, time_limit: TimeLimit) -> None:
+        """`time_limit` bounds how long an unread body is drained."""
+        self._time_limit = time_limit
+        self._date = (0, "")
+
+    def __call__(
+        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Send an answer; what comes back is what the WSGI application returns to gunicorn."""
+        response = start_response.__self__  # type: ignore[attr-defined]
+        if answer.closes:
+            # gunicorn ignores an application's Connection header, and would read the body to its end.
+            response.force_close()
+            start_response(answer.status, answer.headers)
+            return _ReplyThenDrain(answer.body, environ["wsgi.input"], self._time_limit)
+        if response.must_close or response.req.should_close():
+            return reply_by_wsgi(answer, environ, start_response)
+        lines = [f"HTTP/1.1 {answer.status}", f"Date: {self._http_date()}"]
+        lines += [f"{name}: {value}" for name, value in answer.headers]
+        head = "\r\n".join(lines) + "\r\n\r\n"
+        environ["gunicorn.socket"].sendall(head.encode("latin-1") + answer.body)
+        handled: Iterable[bytes] = ALREADY_HANDLED
+        return handled
+
+    def _http_date(self) -> str:
+        now = int(time.time())
+        if now != self._date[0]:
+            self._date = (now, http_date(now))
+        return self._date[1]
+
+
+class _ReplyThenDrain:
+    """A reply whose request's body was not read: after it is sent, a part of the body is dropped.
+
+    Closing a socket with unread data resets the connection, and the caller would lose the answer.
+    """
+
+    def __init__(self, body: bytes, unread: Any, time_limit: TimeLimit) -> None:
+        self._body = body
+        self._unread = unread
+        self._time_limit = time_limit
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None:
+        """Drain; called by gunicorn when the reply has been written."""
+        left = DRAIN_BYTES
+        # Whatever happens here, the answer has been given and the connection is about to close.
+        with contextlib.suppress(Exception), self._time_limit(DRAIN_SECONDS):
+            while left > 0 and (data := self._unread.read(DRAIN_READ_BYTES)):
+                left -= len(data)

@@ -1,0 +1,211 @@
+"""`--inline`: model and application in one process, with threads in place of sockets.
+
+For tests, notebooks and debugging: a breakpoint in any of it stops all of it. The same queue, batcher
+and application are used, behind the same interface.
+"""
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from flask import Flask
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from exporter import (
+    CATALOGUE,
+    CollectorSettings,
+    ExporterServer,
+    Family,
+    OwnedDirectory,
+    Scraper,
+    default_store_path,
+)
+from serving.app import make_app
+from serving.codecs.base import DecodedRequest
+from serving.gateway import reply_by_wsgi
+from serving.errors import DeadlineExceeded, InternalError, Loading
+from serving.model import ModelVersion
+from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, table_of
+from serving.prediction import Prediction
+from serving.process import open_process_recorder
+from serving.request_metrics import RequestMetrics
+from serving.runner.job import Job
+from serving.runner.runner import Runner
+from serving.settings import Settings
+from serving.supervisor import listen
+
+NANOSECONDS = 1e9
+
+logger = logging.getLogger("inline")
+
+
+class InlineRunnerClient:
+    """Puts rows straight into the queues of a runner in this process."""
+
+    def __init__(self, runner: Runner, metrics: RequestMetrics) -> None:
+        """Start the runner's threads and the loading of its models."""
+        self.table = ModelTable()
+        self._runner = runner
+        self._metrics = metrics
+        self._catalog = runner.start(changed=self._models_changed, after_batch=lambda: None)
+        self._catalog.start_loading()
+
+    @property
+    def is_connected(self) -> bool:
+        """Always: the runner is this process."""
+        return True
+
+    def predict(
+        self, version: ModelVersion, request: DecodedRequest, deadline_ns: int
+    ) -> Prediction:
+        """Queue the rows and wait for their outputs until the deadline."""
+        served = self._catalog.find(version.model, version.version)
+        if served is None:
+            raise Loading("the version is not ready", retry_after_seconds=LOADING_RETRY_SECONDS)
+        answered = threading.Event()
+        is_batchable = served.batchable[request.signature]
+        job = _make_job(version, request, deadline_ns, answered, is_batchable=is_batchable)
+        queue = self._runner.queues[version.model]
+        queue.offer(job)
+        if not answered.wait(max(0.0, (deadline_ns - time.monotonic_ns()) / NANOSECONDS)):
+            queue.remove(job)
+            raise DeadlineExceeded("the deadline passed before the model had answered")
+        return _prediction(job)
+
+    def not_ready(self) -> list[str]:
+        """Return why each model that is not ready is not."""
+        return self.table.not_ready()
+
+    def _models_changed(self) -> None:
+        versions = self._catalog.versions()
+        self._metrics.declare_versions(versions)
+        self.table = table_of(versions)
+
+
+def make_inline_app(settings: Settings) -> Flask:
+    """Return the application with its runner inside, for `app.test_client()` or any WSGI server.
+
+    `settings.store_path` must name a directory; TensorFlow is imported here.
+    """
+    from serving.runner import tensorflow_model
+    from serving.runner.__main__ import device_name
+
+    tensorflow_model.configure(
+        intra_op_threads=settings.effective_intra_op_threads,
+        inter_op_threads=settings.inter_op_threads,
+        gpu_memory_growth=settings.gpu_memory_growth,
+    )
+    has_gpu = tensorflow_model.has_gpu()
+    recorder = open_process_recorder(settings, "frontend", families=_families_of_one_process())
+    metrics = RequestMetrics(recorder, settings.models)
+    runner = Runner(settings, recorder, device=device_name(has_gpu=has_gpu), has_gpu=has_gpu)
+    return make_app(
+        settings,
+        client=InlineRunnerClient(runner, metrics),
+        metrics=metrics,
+        scraper=_scraper(settings),
+        time_limit=_no_time_limit,
+        reply=reply_by_wsgi,
+    )
+
+
+def serve_inline(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code."""
+    listener = listen(settings.host, settings.port)
+    metrics_listener = listen(settings.metrics_host, settings.metrics_port)
+    port = listener.getsockname()[1]
+    directory = OwnedDirectory(settings.store_path or default_store_path(str(port)))
+    settings = settings.model_copy(update={"port": port, "store_path": directory.path})
+    try:
+        server = _make_server(settings, listener)
+        exporter = ExporterServer(metrics_listener, _scraper(settings))
+        for thread_target in (server.serve_forever, exporter.serve_forever):
+            threading.Thread(target=thread_target, daemon=True).start()
+        logger.info("serving %s on http://%s:%d", ", ".join(settings.models), settings.host, port)
+        logger.info("metrics on http://%s:%d/metrics", *exporter.server_address[:2])
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    finally:
+        directory.remove()
+    return 0
+
+
+def _make_server(settings: Settings, listener: socket.socket) -> BaseWSGIServer:
+    # Blocked before any thread starts, so that only the main thread takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    return make_server(
+        settings.host,
+        settings.port,
+        make_inline_app(settings),
+        threaded=True,
+        request_handler=_KeepAliveHandler,
+        fd=listener.fileno(),
+    )
+
+
+class _KeepAliveHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_arguments: object) -> None:
+        """Log nothing per request."""
+
+
+def _scraper(settings: Settings) -> Scraper:
+    assert settings.store_path is not None
+    addresses = CollectorSettings(((settings.host, settings.port),))
+    return Scraper(settings.store_path, addresses, folds=True)
+
+
+def _families_of_one_process() -> tuple[Family, ...]:
+    """Return the catalogue with everything that any role records recorded by this one process."""
+    return tuple(
+        replace(family, recorded_by=("frontend",)) if family.recorded_by else family
+        for family in CATALOGUE
+    )
+
+
+def _make_job(
+    version: ModelVersion,
+    request: DecodedRequest,
+    deadline_ns: int,
+    answered: threading.Event,
+    *,
+    is_batchable: bool,
+) -> Job:
+    specs = version.signatures[request.signature].inputs
+    inputs = tuple(request.inputs[spec.name] for spec in specs)
+    shapes = tuple((spec.datatype, array.shape[1:]) for spec, array in zip(specs, inputs, strict=True))
+    return Job(
+        model=version.model,
+        version=version.version,
+        signature=request.signature,
+        inputs=inputs,
+        rows=request.rows,
+        size_bytes=sum(array.nbytes for array in inputs),
+        key=(version.version, request.signature, shapes, 0 if is_batchable else id(answered)),
+        deadline_ns=deadline_ns,
+        answer=lambda _job: answered.set(),
+        is_batchable=is_batchable,
+        wanted=request.outputs,
+    )
+
+
+def _prediction(job: Job) -> Prediction:
+    stamps = (job.taken_ns, job.assembled_ns, job.computed_ns)
+    if job.error is not None:
+        job.error.stamps = stamps
+        raise job.error
+    if job.outputs is None or job.batch is None:
+        raise InternalError("the server failed; its log says why")
+    names = job.wanted or tuple(job.outputs)
+    return Prediction({name: job.outputs[name] for name in names}, stamps, job.batch)
+
+
+@contextmanager
+def _no_time_limit(_seconds: float) -> Iterator[None]:
+    """Do not bound reading: without greenlets only the socket's own timeout can."""
+    yield

@@ -1,0 +1,113 @@
+"""The models a front-end knows of, as the runner last told it: one immutable table, replaced whole."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from serving.errors import Loading, UnknownModel, UnknownVersion
+from serving.model import ModelVersion, Signature, TensorSpec
+
+LOADING_RETRY_SECONDS = 5.0
+MAX_NAMES_IN_MESSAGE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTable:
+    """Versions by model name, newest first. `is_known` is false until a runner has told what there is."""
+
+    versions: dict[str, tuple[ModelVersion, ...]] = field(default_factory=dict)
+    is_known: bool = False
+
+    def model(self, name: str) -> tuple[ModelVersion, ...]:
+        """Return a model's versions, newest first.
+
+        Raises UnknownModel, or Loading while it cannot be known whether there is such a model.
+        """
+        versions = self.versions.get(name)
+        if versions is not None:
+            return versions
+        if not self.is_known:
+            raise Loading(f"model {name[:64]}: no runner is ready yet", retry_after_seconds=LOADING_RETRY_SECONDS)
+        raise UnknownModel(f'no model "{name[:64]}"; served here: {_listed(sorted(self.versions))}')
+
+    def ready(self, name: str, version: str | None) -> ModelVersion:
+        """Return the version asked for, or the newest that is ready.
+
+        Raises UnknownModel, UnknownVersion or Loading.
+        """
+        versions = self.model(name)
+        ready = [candidate for candidate in versions if candidate.state == "ready"]
+        if version is None:
+            if ready:
+                return ready[0]
+            raise _loading(versions[0])
+        for candidate in versions:
+            if candidate.version == version:
+                if candidate.state == "ready":
+                    return candidate
+                raise _loading(candidate)
+        if not ready:
+            raise _loading(versions[0])
+        names = ", ".join(sorted((one.version for one in ready), key=int))
+        raise UnknownVersion(f"model {name} has no version {version[:64]}; ready: {names}")
+
+    def not_ready(self) -> list[str]:
+        """Return why each model that is not ready is not, for the readiness answer."""
+        if not self.is_known:
+            return ["no runner is ready yet"]
+        return [
+            _reason(versions[0])
+            for versions in self.versions.values()
+            if not any(version.state == "ready" for version in versions)
+        ]
+
+
+def decode_models(payload: bytes) -> ModelTable:
+    """Return the table that a MODELS frame carries."""
+    versions = []
+    for item in orjson.loads(payload):
+        signatures = {name: _signature(fields) for name, fields in item.pop("signatures").items()}
+        versions.append(ModelVersion(**item, signatures=signatures))
+    return table_of(versions)
+
+
+def table_of(versions: Iterable[ModelVersion]) -> ModelTable:
+    """Return the table of these versions."""
+    by_name: dict[str, list[ModelVersion]] = {}
+    for version in versions:
+        by_name.setdefault(version.model, []).append(version)
+    ordered = {
+        name: tuple(sorted(found, key=lambda one: int(one.version) if one.version.isdecimal() else -1, reverse=True))
+        for name, found in by_name.items()
+    }
+    return ModelTable(ordered, is_known=True)
+
+
+def _signature(fields: dict[str, object]) -> Signature:
+    inputs, outputs = fields.pop("inputs"), fields.pop("outputs")
+    return Signature(**fields, inputs=_specs(inputs), outputs=_specs(outputs))  # type: ignore[arg-type]
+
+
+def _specs(items: object) -> tuple[TensorSpec, ...]:
+    assert isinstance(items, list)
+    return tuple(
+        TensorSpec(**{**item, "shape": None if item["shape"] is None else tuple(item["shape"])})
+        for item in items
+    )
+
+
+def _reason(version: ModelVersion) -> str:
+    if version.state == "failed":
+        return f"model {version.model} could not be loaded: {version.error}"
+    step = f" (step {version.step})" if version.step else ""
+    return f"model {version.model} is {'loading' if version.state in {'loading', 'warming'} else version.state}{step}"
+
+
+def _loading(version: ModelVersion) -> Loading:
+    return Loading(_reason(version), retry_after_seconds=LOADING_RETRY_SECONDS)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMES_IN_MESSAGE])
+    return shown + (", …" if len(names) > MAX_NAMES_IN_MESSAGE else "") if names else "none"

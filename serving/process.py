@@ -1,0 +1,47 @@
+"""What every child of the supervisor does first: read the settings, start logging, open its block."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from exporter import CATALOGUE, Family, Lock, NullRecorder, Recorder, open_recorder
+from serving.settings import Settings
+
+
+def write_process_settings(settings: Settings, file: Path) -> None:
+    """Write the settings for child processes, readable by this user alone."""
+    file.touch(mode=0o600)
+    file.write_text(settings.model_dump_json())
+
+
+def read_process_settings(file: Path) -> Settings:
+    """Return the settings that the supervisor wrote."""
+    return Settings.model_validate_json(file.read_bytes())
+
+
+def store_path_of(settings: Settings) -> Path:
+    """Return the store directory, which the supervisor has chosen by now."""
+    assert settings.store_path is not None
+    return settings.store_path
+
+
+def start_logging(settings: Settings, name: str) -> None:
+    """Log to standard error, each line with the process's name."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s {name}: %(message)s",
+        force=True,
+    )
+
+
+def open_process_recorder(
+    settings: Settings,
+    role: str,
+    *,
+    families: Iterable[Family] = CATALOGUE,
+    lock: Lock | None = None,
+) -> Recorder:
+    """Open this process's block; `lock` replaces the native lock, `tick` is the caller's to call."""
+    if not settings.record_metrics:
+        return NullRecorder(families)
+    return open_recorder(store_path_of(settings), role, families=families, lock=lock)

@@ -1,0 +1,61 @@
+"""The request headers that change how a prediction is made: its id, its time, its priority."""
+
+import os
+import re
+from collections.abc import Mapping
+
+from serving.errors import InvalidInput
+from serving.quoting import quoted
+
+MILLISECONDS = 1e3  # in one second
+RANDOM_ID_BYTES = 16
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+# Bounded, so that no header becomes an integer of thousands of digits.
+_WHOLE_NUMBER = re.compile(r"0*([0-9]{1,15})")
+
+
+def request_id_of(environ: Mapping[str, object]) -> str:
+    """Return the caller's X-Request-ID if well formed, else a new one of 32 hexadecimal digits."""
+    wanted = environ.get("HTTP_X_REQUEST_ID")
+    if isinstance(wanted, str) and _REQUEST_ID.fullmatch(wanted):
+        return wanted
+    return os.urandom(RANDOM_ID_BYTES).hex()
+
+
+def timeout_seconds_of(environ: Mapping[str, object], default_seconds: float) -> float:
+    """Return the time the caller allows: a header can shorten the default, never extend it.
+
+    Raises InvalidInput for a malformed X-Request-Timeout-Ms. Envoy's header is ignored when it is
+    malformed, because a proxy wrote it.
+    """
+    seconds = default_seconds
+    own = environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    if own is not None:
+        milliseconds = _whole_number(own)
+        if not milliseconds:
+            raise InvalidInput(
+                f"X-Request-Timeout-Ms must be whole milliseconds above 0; got {quoted(str(own))}"
+            )
+        seconds = min(seconds, milliseconds / MILLISECONDS)
+    envoy = environ.get("HTTP_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS")
+    if envoy is not None:
+        milliseconds = _whole_number(envoy)
+        if milliseconds:
+            seconds = min(seconds, milliseconds / MILLISECONDS)
+    return seconds
+
+
+def validate_priority(environ: Mapping[str, object]) -> None:
+    """Raise InvalidInput if X-Request-Priority is no whole number of 0 or more."""
+    wanted = environ.get("HTTP_X_REQUEST_PRIORITY")
+    if wanted is not None and _whole_number(wanted) is None:
+        raise InvalidInput(
+            f"X-Request-Priority must be 1 (high), 2 (normal) or 3 (low); got {quoted(str(wanted))}"
+        )
+
+
+def _whole_number(text: object) -> int | None:
+    match = _WHOLE_NUMBER.fullmatch(str(text).strip())
+    return int(match[1]) if match else None

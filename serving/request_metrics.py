@@ -1,0 +1,90 @@
+"""What one prediction request leaves on /metrics: everything in one call, when its answer is rendered."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise, product
+
+from exporter import CATALOGUE, UNKNOWN, Child, Record, Recorder
+from serving.model import ModelVersion
+
+PHASES = ("parse", "queue", "assemble", "compute", "deliver", "render")
+NANOSECONDS = 1e9
+
+_FAMILIES = {family.name: family for family in CATALOGUE}
+
+
+class RequestMetrics:
+    """The request families of one front-end, with every label set resolved once and kept."""
+
+    def __init__(self, recorder: Recorder, models: Iterable[str]) -> None:
+        """Make the configured models' series stand at 0, and those of requests that name no model."""
+        self.recorder = recorder
+        self._records: dict[tuple[str, str, str, str, str, str], Record] = {}
+        self._in_flight: dict[str, Child] = {}
+        for model in (*models, UNKNOWN):
+            recorder.declare(model=model)
+            self._declare_counters(model, UNKNOWN)
+
+    def declare_versions(self, versions: Iterable[ModelVersion]) -> None:
+        """Make the series of versions that are known now stand at 0."""
+        for version in versions:
+            if version.version != UNKNOWN:
+                self.recorder.declare(model=version.model, version=version.version)
+
+    def in_flight(self, model: str) -> Child:
+        """Return the gauge of a model's requests under way."""
+        child = self._in_flight.get(model)
+        if child is None:
+            child = self.recorder.child("inferometer_requests_in_flight", model=model)
+            self._in_flight[model] = child
+        return child
+
+    def record(
+        self,
+        names: tuple[str, str, str],
+        *,
+        code: str,
+        reason: str,
+        outcome: str,
+        stamps: Sequence[int],
+        sizes: tuple[int, int],
+        rows: int,
+    ) -> None:
+        """Record one answered request.
+
+        `names` are model, version and protocol; `stamps` the seven monotonic nanoseconds from received to
+        rendered; `sizes` the bytes of request and response; `reason` is empty for a success.
+        """
+        key = (*names, code, reason, outcome)
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = self._resolve(names, code, reason, outcome)
+        phases = [(later - earlier) / NANOSECONDS for earlier, later in pairwise(stamps)]
+        total = (stamps[-1] - stamps[0]) / NANOSECONDS
+        record((1.0, 1.0 if reason else rows), (total, *phases, *sizes))
+
+    def _resolve(self, names: tuple[str, str, str], code: str, reason: str, outcome: str) -> Record:
+        model, version, protocol = names
+        labels = {"model": model, "version": version}
+        child = self.recorder.child
+        second = (
+            child("inferometer_request_failures_total", **labels, reason=reason)
+            if reason
+            else child("inferometer_rows_total", **labels)
+        )
+        return self.recorder.bundle(
+            (child("inferometer_requests_total", **labels, protocol=protocol, code=code), second),
+            (
+                child("inferometer_request_duration_seconds", **labels, outcome=outcome),
+                *(child("inferometer_request_phase_seconds", **labels, phase=name) for name in PHASES),
+                child("inferometer_request_size_bytes", model=model),
+                child("inferometer_response_size_bytes", model=model),
+            ),
+        )
+
+    def _declare_counters(self, model: str, version: str) -> None:
+        """Declare the counters alone: histograms of requests without a version would double the series."""
+        for name in ("inferometer_requests_total", "inferometer_request_failures_total"):
+            closed = [label for label in _FAMILIES[name].labels if label.values]
+            for values in product(*(label.values for label in closed)):
+                labels = dict(zip((label.name for label in closed), values, strict=True))
+                self.recorder.child(name, model=model, version=version, **labels)

@@ -1,0 +1,37 @@
+"""Liveness, readiness and the root: what probes and clients ask before they ask anything else."""
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from serving import __version__
+from serving.prediction import RunnerClient
+
+
+def make_blueprint(client: RunnerClient) -> Blueprint:
+    """Return the views; readiness is what `client` says."""
+    blueprint = Blueprint("health", __name__)
+
+    @blueprint.get("/livez")
+    @blueprint.get("/v2/health/live")
+    def live() -> ResponseReturnValue:
+        # The front-end answers, whatever the runner does: a restart of this process would not help it.
+        return {"status": "alive", "live": True}
+
+    @blueprint.get("/readyz")
+    @blueprint.get("/v2/health/ready")
+    def ready() -> ResponseReturnValue:
+        reasons = client.not_ready()
+        if not reasons:
+            return {"status": "ready", "ready": True, "live": True}
+        return {"status": "not ready", "ready": False, "live": True, "reasons": reasons}, 503
+
+    @blueprint.get("/healthz")
+    def health() -> ResponseReturnValue:
+        # Always 200: a liveness probe that read readiness here would kill a server that is loading.
+        return {"status": "alive", "live": True, "ready": not client.not_ready()}
+
+    @blueprint.get("/")
+    def root() -> ResponseReturnValue:
+        return {"status": "alive", "name": "inferometer", "version": __version__}
+
+    return blueprint

@@ -1,0 +1,72 @@
+"""What every Flask reply has in common: JSON errors, the request id, 204 for OPTIONS."""
+
+import logging
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from serving.errors import InternalError, PredictionError
+from serving.request_headers import request_id_of
+from serving.statuses import error_body, error_headers, plain_error_body, status_of
+
+JSON = "application/json"
+TF_SERVING_PREFIX = "/v1/models/"
+
+logger = logging.getLogger(__name__)
+
+
+def install(app: Flask) -> None:
+    """Register the handlers on an application."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(PredictionError, _prediction_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _defect)
+
+
+def _begin() -> Response | None:
+    g.request_id = request_id_of(request.environ)
+    if request.method == "OPTIONS" and request.url_rule is not None:
+        return Response(status=204, headers={"Allow": _allowed(request.url_rule.methods or set())})
+    return None
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-ID"] = g.request_id
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _prediction_error(error: PredictionError) -> Response:
+    return Response(
+        error_body(error, g.request_id),
+        status_of(error),
+        dict(error_headers(error)),
+        content_type=JSON,
+    )
+
+
+def _http_error(error: HTTPException) -> Response:
+    code = error.code or 500
+    headers = {}
+    message = f"{request.path[:64]}: {error.name.lower()}"
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = _allowed(error.valid_methods)
+        message = f"{request.method[:16]} is not allowed here; allowed: {headers['Allow']}"
+    if code == 404:  # noqa: PLR2004
+        message = f'no such path: "{request.path[:64]}"'
+        if request.path.lower().startswith(TF_SERVING_PREFIX):
+            # TensorFlow Serving calls any path of its own that fits no route malformed.
+            code = 400
+            message = f'malformed request path "{request.path[:64]}"'
+    body = plain_error_body(message, "invalid_input", g.request_id)
+    return Response(body, code, headers, content_type=JSON)
+
+
+def _defect(_error: Exception) -> Response:
+    logger.exception("request %s failed for a reason of the server", g.request_id)
+    return _prediction_error(InternalError("the server failed; its log says why"))
+
+
+def _allowed(methods: object) -> str:
+    return ", ".join(sorted(methods))  # type: ignore[call-overload]

@@ -1,0 +1,59 @@
+"""TensorFlow Serving's routes beside prediction: model status and metadata."""
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from serving.codecs.metadata import tf_serving_metadata, tf_serving_status
+from serving.errors import UnknownVersion
+from serving.model import ModelVersion
+from serving.prediction import RunnerClient
+
+MODELS = "/<word(v1):_v1>/<word(models):_models>"
+MODEL = MODELS + "/<name:model>"
+VERSION = MODEL + "/<word(versions):_versions>/<int:version>"
+LABEL = MODEL + "/<word(labels):_labels>/<label>"
+
+
+def make_blueprint(client: RunnerClient) -> Blueprint:
+    """Return the views over the models that `client` knows."""
+    blueprint = Blueprint("tf_serving", __name__)
+
+    @blueprint.get(MODELS)
+    def models(**_words: str) -> ResponseReturnValue:
+        return {"models": sorted(client.table.versions)}
+
+    @blueprint.get(MODEL)
+    @blueprint.get(VERSION)
+    @blueprint.get(LABEL)
+    def status(
+        model: str, version: int | None = None, label: str | None = None, **_words: str
+    ) -> ResponseReturnValue:
+        return tf_serving_status(model, _versions(client, model, version, label))
+
+    @blueprint.get(MODEL + "/<word(metadata):_metadata>")
+    @blueprint.get(VERSION + "/<word(metadata):_metadata>")
+    @blueprint.get(LABEL + "/<word(metadata):_metadata>")
+    def metadata(
+        model: str, version: int | None = None, label: str | None = None, **_words: str
+    ) -> ResponseReturnValue:
+        _versions(client, model, version, label)
+        return tf_serving_metadata(
+            client.table.ready(model, None if version is None else str(version))
+        )
+
+    return blueprint
+
+
+def _versions(
+    client: RunnerClient, model: str, version: int | None, label: str | None
+) -> list[ModelVersion]:
+    """Return the versions a path names, whatever state they are in."""
+    versions = client.table.model(model)
+    if label is not None:
+        raise UnknownVersion(f'no label "{label[:64]}"; there are none')
+    if version is None:
+        return list(versions)
+    found = [candidate for candidate in versions if candidate.version == str(version)]
+    if not found:
+        raise UnknownVersion(f"model {model} has no version {version}")
+    return found

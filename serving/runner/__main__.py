@@ -1,0 +1,80 @@
+"""The runner process: opens its block, loads the models, serves front-ends until SIGTERM."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from serving.process import open_process_recorder, read_process_settings, start_logging
+from serving.settings import Settings
+from serving.wire import largest_payload_bytes, runner_socket_path
+
+# Beside a busy Python thread a 0.28 ms device call takes 6 ms at the default interval of 5 ms.
+SWITCH_INTERVAL_SECONDS = 0.0005
+LISTEN_BACKLOG = 128
+
+
+def main(arguments: list[str]) -> int:
+    """Run until SIGTERM; the argument is the file of settings that the supervisor wrote."""
+    (settings_file,) = arguments
+    settings = read_process_settings(Path(settings_file))
+    start_logging(settings, "runner")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    _run(settings, stopping)
+    return 0
+
+
+def _run(settings: Settings, stopping: threading.Event) -> None:
+    recorder = open_process_recorder(settings, "runner")
+    # TensorFlow takes seconds to import. Front-ends connect meanwhile, so that all of them learn of a
+    # ready model in the same moment, and the process is on /metrics.
+    listener = _listen(runner_socket_path(settings))
+    from serving.runner import tensorflow_model
+    from serving.runner.receiver import Receiver
+    from serving.runner.runner import Runner
+
+    tensorflow_model.configure(
+        intra_op_threads=settings.effective_intra_op_threads,
+        inter_op_threads=settings.inter_op_threads,
+        gpu_memory_growth=settings.gpu_memory_growth,
+    )
+    has_gpu = tensorflow_model.has_gpu()
+    runner = Runner(settings, recorder, device=device_name(has_gpu=has_gpu), has_gpu=has_gpu)
+    receiver = Receiver(
+        listener,
+        queues=runner.queues,
+        max_payload_bytes=largest_payload_bytes(settings),
+    )
+    catalog = runner.start(changed=receiver.broadcast_models, after_batch=receiver.flush)
+    receiver.start(catalog)
+    catalog.start_loading()
+    stopping.wait()
+    runner.stop()
+    receiver.stop()
+    recorder.close()
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(LISTEN_BACKLOG)
+    return listener
+
+
+def device_name(*, has_gpu: bool) -> str:
+    """Return the label of the device: `cpu`, or the GPU's uuid where the environment names it."""
+    if not has_gpu:
+        return "cpu"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible if visible.startswith(("GPU-", "MIG-")) else "gpu"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,185 @@
+"""The batch thread of one model: take rows, assemble, compute, split, answer.
+
+Work-conserving: it takes what is there as soon as the device is free. A batch that fails is run again
+member by member, so that one bad row costs its own request only.
+"""
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from serving.errors import InternalError, ModelError, PredictionError, UnknownVersion
+from serving.prediction import BatchFacts
+from serving.runner.job import Slice
+from serving.runner.queue import NANOSECONDS, Batch, BatchQueue
+from serving.runner.served import ServedVersion
+
+MAX_REASON_CHARACTERS = 200
+
+logger = logging.getLogger(__name__)
+
+
+class BatchClock:
+    """When the batch that is on the device went there; read by the sign of life."""
+
+    def __init__(self) -> None:
+        """No batch is running."""
+        self.started: float | None = None
+
+
+class Batcher:
+    """Runs one model's batches in a thread of its own until its queue is drained."""
+
+    def __init__(
+        self,
+        queue: BatchQueue,
+        *,
+        find: Callable[[str, str], ServedVersion | None],
+        after_batch: Callable[[], None],
+    ) -> None:
+        """`find` returns a version that is served; `after_batch` sends what the batch has answered."""
+        self.clock = BatchClock()
+        self._queue = queue
+        self._find = find
+        self._after_batch = after_batch
+        self._batch_ids = itertools.count(1)
+        self._thread = threading.Thread(target=self._run, name=f"batcher-{queue.model}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take batches."""
+        self._thread.start()
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait for the thread to end after the queue was drained; return whether it did."""
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (batch := self._queue.take()) is not None:
+            try:
+                self._handle(batch)
+            except Exception:
+                logger.exception("model %s: a batch failed for a reason of the server", self._queue.model)
+                _fail(batch.slices, InternalError("the server failed; its log says why"))
+            self._after_batch()
+
+    def _handle(self, batch: Batch) -> None:
+        job = batch.slices[0].job
+        served = self._find(job.model, job.version)
+        if served is None:
+            message = f"model {job.model} has no version {job.version} any more"
+            _fail(batch.slices, UnknownVersion(message))
+            return
+        error = self._compute(served, batch)
+        if error is None:
+            return
+        if len(batch.slices) == 1:
+            _fail(batch.slices, error)
+        else:
+            self._isolate(served, batch)
+
+    def _isolate(self, served: ServedVersion, batch: Batch) -> None:
+        """Run each member of a failed batch alone, once, to find out which are bad."""
+        for member in batch.slices:
+            if member.job.is_done or member.job.deadline_ns <= time.monotonic_ns():
+                continue
+            served.metrics.retries.inc()
+            padded = self._queue.sizes.round_up(member.rows)
+            alone = Batch((member,), member.rows, padded, batch.trigger)
+            error = self._compute(served, alone)
+            if error is not None:
+                member.job.fail(error)
+
+    def _compute(self, served: ServedVersion, batch: Batch) -> PredictionError | None:
+        """Run one device call and hand its outputs to the members; return why it failed, if it did."""
+        signature = batch.slices[0].job.signature
+        is_batched = served.batchable[signature]
+        padding = batch.padded_rows - batch.rows if is_batched else 0
+        inputs = _assemble(batch.slices, padding)
+        assembled = time.monotonic_ns()
+        self._queue.computing(batch.rows)
+        self.clock.started = assembled / NANOSECONDS
+        outputs, error = _call(served, signature, inputs)
+        computed = time.monotonic_ns()
+        self.clock.started = None
+        self._queue.computing(0)
+        seconds = (computed - assembled) / NANOSECONDS
+        served.metrics.batch(batch.trigger, rows=batch.rows, padding_rows=padding, seconds=seconds)
+        self._count_traces(served)
+        if error is None and is_batched:
+            error = _check_rows(outputs, batch.rows + padding)
+        if error is not None:
+            return error
+        self._queue.durations.learn(batch.rows + padding, seconds)
+        facts = BatchFacts(next(self._batch_ids), batch.rows, padding, batch.trigger)
+        _split(batch.slices, outputs, facts, assembled=assembled, computed=computed)
+        return None
+
+    def _count_traces(self, served: ServedVersion) -> None:
+        traces = served.loaded.trace_count()
+        served.metrics.traces(traces - served.traces_seen)
+        served.traces_seen = traces
+
+
+def _assemble(slices: Sequence[Slice], padding: int) -> tuple[np.ndarray, ...]:
+    """Return each input of all members together; padding repeats the last real row.
+
+    A real row cannot create a NaN or an index out of range, as zeros might.
+    """
+    if len(slices) == 1 and not padding:
+        return slices[0].inputs
+    columns = zip(*(piece.inputs for piece in slices), strict=True)
+    if not padding:
+        return tuple(np.concatenate(column) for column in columns)
+    return tuple(
+        np.concatenate([*column, np.repeat(column[-1][-1:], padding, axis=0)]) for column in columns
+    )
+
+
+def _call(
+    served: ServedVersion, signature: str, inputs: tuple[np.ndarray, ...]
+) -> tuple[Mapping[str, np.ndarray], PredictionError | None]:
+    try:
+        return served.loaded.call(signature, inputs), None
+    except Exception as error:
+        # What a model raises is the model's business: its callers are told, the runner goes on.
+        logger.warning("model %s version %s raised: %s", served.model, served.version, error)
+        reason = " ".join(str(error).split())[:MAX_REASON_CHARACTERS]
+        return {}, ModelError(f"model {served.model} raised {type(error).__name__}: {reason}")
+
+
+def _check_rows(outputs: Mapping[str, np.ndarray], rows: int) -> ModelError | None:
+    for name, array in outputs.items():
+        if array.ndim == 0 or array.shape[0] != rows:
+            return ModelError(f'output "{name}" has shape {list(array.shape)} for {rows} rows')
+    return None
+
+
+def _split(
+    slices: Sequence[Slice],
+    outputs: Mapping[str, np.ndarray],
+    facts: BatchFacts,
+    *,
+    assembled: int,
+    computed: int,
+) -> None:
+    """Cut the outputs by offsets that the batcher computed itself."""
+    offset = 0
+    is_shared = len(slices) > 1 or facts.padding_rows > 0
+    for piece in slices:
+        end = offset + piece.rows
+        job = piece.job
+        job.assembled_ns = job.assembled_ns or assembled
+        job.computed_ns = computed
+        part = {name: array[offset:end] for name, array in outputs.items()} if is_shared else outputs
+        job.add_part(part, piece.stop, facts)
+        offset = end
+
+
+def _fail(slices: Sequence[Slice], error: PredictionError) -> None:
+    for piece in slices:
+        piece.job.fail(error)

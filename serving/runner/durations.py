@@ -1,0 +1,46 @@
+"""How long a device call takes by number of rows, learned from the calls themselves."""
+
+WEIGHT = 0.2
+# One hiccup must not look like a slow model.
+OUTLIER_FACTOR = 4.0
+
+
+class DurationEstimate:
+    """A moving average per power-of-two batch size, linear in between. Written by one batch thread."""
+
+    def __init__(self) -> None:
+        """Know nothing yet: every estimate is 0."""
+        self._averages: dict[int, float] = {}
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take one call's duration into the average of its size class."""
+        size = _size_class(rows)
+        average = self._averages.get(size)
+        if average is None:
+            self._averages[size] = seconds
+        else:
+            sample = min(seconds, OUTLIER_FACTOR * average)
+            self._averages[size] = average + WEIGHT * (sample - average)
+
+    def is_known(self, rows: int) -> bool:
+        """Return whether a call of this size class has been measured."""
+        return _size_class(rows) in self._averages
+
+    def seconds(self, rows: int) -> float:
+        """Return the expected duration of a call with `rows` rows; 0 while nothing is known."""
+        averages = dict(self._averages)
+        if not averages:
+            return 0.0
+        below = max((size for size in averages if size <= rows), default=None)
+        above = min((size for size in averages if size >= rows), default=None)
+        if below is None or above is None:
+            return averages[above if below is None else below]  # type: ignore[index]
+        if below == above:
+            return averages[below]
+        share = (rows - below) / (above - below)
+        return averages[below] + share * (averages[above] - averages[below])
+
+
+def _size_class(rows: int) -> int:
+    """Return the power of two that `rows` rounds up to."""
+    return 1 << max(0, rows - 1).bit_length()

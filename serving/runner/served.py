@@ -1,0 +1,59 @@
+"""A version that is being served, with everything a batch needs of it resolved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exporter import Child, Record, Recorder
+from serving.runner.loaded_model import LoadedModel
+
+TRIGGERS = ("idle", "full", "delay", "deadline", "drain")
+
+
+class BatchMetrics:
+    """What each batch of one version records: one call, under one lock."""
+
+    def __init__(self, recorder: Recorder, *, model: str, version: str, device: str) -> None:
+        """Resolve the version's series; they stand at 0 from here on."""
+        recorder.declare(model=model, version=version, device=device)
+        names = {"model": model, "version": version}
+
+        def child(name: str, **labels: str) -> Child:
+            return recorder.child(name, **names, **labels)
+
+        self.retries = child("inferometer_batch_retries_total")
+        self._traces = child("inferometer_model_traces_total")
+        self._records: dict[str, Record] = {
+            trigger: recorder.bundle(
+                (
+                    child("inferometer_batches_total", trigger=trigger),
+                    child("inferometer_batch_padding_rows_total"),
+                    child("inferometer_device_busy_seconds_total", device=device),
+                ),
+                (
+                    child("inferometer_batch_rows"),
+                    child("inferometer_batch_compute_seconds"),
+                ),
+            )
+            for trigger in TRIGGERS
+        }
+
+    def batch(self, trigger: str, *, rows: int, padding_rows: int, seconds: float) -> None:
+        """Record one device call."""
+        self._records[trigger]((1.0, padding_rows, seconds), (rows, seconds))
+
+    def traces(self, number: int) -> None:
+        """Record traces that happened after warm-up."""
+        if number > 0:
+            self._traces.inc(number)
+
+
+@dataclass(slots=True)
+class ServedVersion:
+    """One ready version: the model, which of its signatures may be batched, and its metrics."""
+
+    model: str
+    version: str
+    loaded: LoadedModel
+    metrics: BatchMetrics
+    batchable: Mapping[str, bool]
+    traces_seen: int = 0

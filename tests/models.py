@@ -1,0 +1,137 @@
+"""Small TensorFlow models for the live tests, exported once: `python tests/models.py FOLDER`."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+FLOATS = tf.TensorSpec([None], tf.float32, name="x")
+
+
+class Half(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x / 2}
+
+
+class Step(tf.Module):
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step = tf.Variable(step)
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x + self.step}
+
+
+class Pair(tf.Module):
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.float32, name="a"),
+            tf.TensorSpec([None], tf.int64, name="n"),
+        ]
+    )
+    def serve(self, a: tf.Tensor, n: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"sum": tf.reduce_sum(a, axis=1) + tf.cast(n, tf.float32), "next": n + 1}
+
+
+class Log(tf.Module):
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.math.log(x)}
+
+
+class Text(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="s")])
+    def serve(self, s: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"t": tf.identity(s), "t_bytes": tf.identity(s)}
+
+
+class Nap(tf.Module):
+    """Computes for as many seconds as the largest x that is a whole number of milliseconds.
+
+    Warm-up's random numbers are not, so that loading does not take a nap.
+    """
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_whole = tf.abs(tf.round(x * 1000) - x * 1000) < 1e-3
+        seconds = tf.reduce_max(tf.where(is_whole, x, tf.zeros_like(x)))
+        end = tf.timestamp() + tf.cast(seconds, tf.float64)
+        rounds = tf.while_loop(
+            lambda _: tf.timestamp() < end, lambda n: [n + 1], [tf.constant(0, tf.int64)]
+        )
+        with tf.control_dependencies(rounds):
+            return {"y": tf.identity(x)}
+
+
+class Picky(tf.Module):
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        check = tf.debugging.assert_none_equal(x, tf.constant(13.0), message="13 brings bad luck")
+        with tf.control_dependencies([check] if check is not None else []):
+            return {"y": tf.identity(x)}
+
+
+class Together(tf.Module):
+    """A row's result depends on its whole batch: such a model must never be batched."""
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x - tf.reduce_mean(x)}
+
+
+class Rows(tf.Module):
+    """Returns one row too many once x is 13: a broken model."""
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        more = tf.concat([x, x[:1]], axis=0)
+        return {"y": tf.cond(tf.reduce_any(tf.equal(x, 13.0)), lambda: more, lambda: x)}
+
+
+class Ragged(tf.Module):
+    """Rows may have any length: the mean of each."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"mean": tf.reduce_mean(x, axis=1)}
+
+
+def export(folder: Path) -> None:
+    modules = {
+        "half/1": Half(),
+        "step/1": Step(1.0),
+        "step/2": Step(2.0),
+        "pair/1": Pair(),
+        "log/1": Log(),
+        "text/1": Text(),
+        "nap/1": Nap(),
+        "picky/1": Picky(),
+        "together/1": Together(),
+        "rows/1": Rows(),
+        "ragged/1": Ragged(),
+    }
+    for name, module in modules.items():
+        tf.saved_model.save(module, str(folder / name), signatures=module.serve)
+    keras.utils.set_random_seed(3)
+    network = keras.Sequential(
+        [
+            keras.layers.Input((16,), name="x"),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dense(10, activation="softmax", name="p"),
+        ]
+    )
+    network.save(folder / "network.keras")
+    network.export(str(folder / "network"), verbose=False)
+    broken = folder / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"not a model")
+
+
+if __name__ == "__main__":
+    export(Path(sys.argv[1]))

@@ -1,0 +1,127 @@
+"""The exposition: what is recorded comes out in every format, and nothing a store holds breaks it."""
+
+import gzip
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from exporter.collectors.backlog import BacklogCollector
+from exporter.collectors.base import GuardedCollectors
+from exporter.collectors.process import ProcessCollector
+from exporter.merge import View
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter import CATALOGUE, CollectorSettings, Recorder, Scraper, open_recorder
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@pytest.fixture
+def recorder(store_path: Path) -> Recorder:
+    recorder = open_recorder(store_path, "frontend", families=CATALOGUE)
+    recorder.declare(model="digits", version="1")
+    return recorder
+
+
+@pytest.fixture
+def scraper(store_path: Path) -> Scraper:
+    return Scraper(store_path, CollectorSettings(), folds=True)
+
+
+def test_both_formats_parse_and_carry_the_same_values(
+    recorder: Recorder, scraper: Scraper
+) -> None:
+    recorder.child("inferometer_rows_total", model="digits", version="1").inc(12)
+    labels = {"model": "digits", "version": "1", "outcome": "ok"}
+    recorder.child("inferometer_request_duration_seconds", **labels).observe(0.02)
+
+    text = parse_text(scraper.scrape("", "").body.decode())
+    openmetrics = parse_openmetrics(scraper.scrape(OPENMETRICS, "").body.decode())
+
+    def values(families: object) -> dict[object, float]:
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in families  # type: ignore[attr-defined]
+            for sample in family.samples
+            if "frontend" not in sample.labels.values()  # CPU and memory move on between the scrapes
+            and not sample.name.endswith("_seconds")
+        }
+
+    from_text = values(text)
+    assert from_text == values(openmetrics)
+    key = ("inferometer_rows_total", frozenset({("model", "digits"), ("version", "1")}))
+    assert from_text[key] == 12
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_the_exposition_passes_promtool(recorder: Recorder, scraper: Scraper) -> None:
+    recorder.child("inferometer_model_info", model="digits", version="1", format="f", signature="s", task="").set(1)
+    body = scraper.scrape("", "").body
+
+    check = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
+
+    assert (check.returncode, check.stderr.decode()) == (0, "")
+
+
+def test_gzip_is_used_when_it_is_accepted(recorder: Recorder, scraper: Scraper) -> None:
+    exposition = scraper.scrape("", "gzip")
+
+    assert ("Content-Encoding", "gzip") in exposition.headers
+    assert b"inferometer_requests_total" in gzip.decompress(exposition.body)
+
+
+def test_every_family_of_the_catalogue_has_help_and_type(recorder: Recorder, scraper: Scraper) -> None:
+    families = {family.name: family for family in scraper.families()}
+
+    declared = [f for f in CATALOGUE if not f.is_absent_until_set and "frontend" in f.recorded_by]
+    assert declared
+    for family in declared:
+        if family.open_labels <= {"model", "version"}:
+            found = families[family.name.removesuffix("_total")]
+            assert (found.type, found.documentation) == (family.kind, family.help)
+
+
+def test_a_store_that_is_gone_leaves_the_exporters_own_families(
+    store_path: Path, scraper: Scraper
+) -> None:
+    shutil.rmtree(store_path)
+
+    body = scraper.scrape("", "").body.decode()
+
+    assert "inferometer_exporter_blocks 0.0" in body
+    assert not scraper.is_ready
+
+
+def test_a_collector_that_fails_costs_its_own_rows_only() -> None:
+    class Broken:
+        def collect(self, view: View) -> list[Metric]:
+            raise RuntimeError("on purpose")
+
+    collectors = GuardedCollectors({"broken": Broken(), "process": ProcessCollector()})
+
+    families = {family.name: family for family in collectors.collect(View())}
+    success = families["inferometer_collector_success"].samples
+    values = {sample.labels["collector"]: sample.value for sample in success}
+    assert values == {"broken": 0, "process": 1}
+    assert "inferometer_processes" in families
+
+
+def test_the_backlog_counts_connections_that_nobody_accepted() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+        address = listener.getsockname()[:2]
+        waiting = [socket.create_connection(address) for _ in range(3)]
+        (family,) = BacklogCollector([address]).collect(View())
+        for connection in waiting:
+            connection.close()
+
+    assert [sample.value for sample in family.samples] == [3]
+
+
+def test_no_backlog_is_shown_for_an_address_nobody_listens_on() -> None:
+    assert list(BacklogCollector([("127.0.0.1", 1)]).collect(View())) == []
