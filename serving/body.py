@@ -141,6 +141,7 @@ def _declared_length(environ: Mapping[str, object]) -> int | None:
 
 
 def _in_time(timer: AbstractContextManager[object], reading: Callable[[], bytes]) -> bytes:
+    itself: object = timer
     try:
         with timer:
             return reading()
@@ -148,7 +149,7 @@ def _in_time(timer: AbstractContextManager[object], reading: Callable[[], bytes]
         raise _too_slow() from error
     except BaseException as error:
         # gevent's Timeout is its own exception, and no Exception.
-        if error is timer:
+        if error is itself:
             raise _too_slow() from error
         raise
 

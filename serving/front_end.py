@@ -22,6 +22,7 @@ from serving.runner_client import SocketRunnerClient
 from serving.wire import largest_payload_bytes, runner_socket_path
 
 TICK_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
 
 
 def make_application() -> Flask:
@@ -41,7 +42,7 @@ def make_application() -> Flask:
         max_payload_bytes=largest_payload_bytes(settings),
         models_changed=models_changed,
     )
-    client.start()
+    client.start(patience_seconds=PATIENCE_SECONDS)
     gevent.spawn(_tick, recorder)
     scraper = Scraper(
         store_path_of(settings), CollectorSettings(((settings.host, settings.port),)), folds=False

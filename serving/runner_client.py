@@ -83,10 +83,16 @@ class SocketRunnerClient:
         """Whether both connections are up."""
         return self._ordinary.is_up and self._large.is_up
 
-    def start(self) -> None:
-        """Connect, and connect again whenever a connection ends."""
+    def start(self, *, patience_seconds: float) -> None:
+        """Connect, and connect again whenever a connection ends.
+
+        Returns when the runner has told its models, or after `patience_seconds`: a front-end that
+        starts beside a ready runner should not refuse its first requests.
+        """
         for link in (self._ordinary, self._large):
             gevent.spawn(link.run)
+        for link in (self._ordinary, self._large):
+            link.known.wait(patience_seconds)
 
     def predict(self, version: ModelVersion, request: DecodedRequest, deadline_ns: int) -> Prediction:
         """Send the rows and wait for their outputs until the deadline."""
@@ -143,6 +149,7 @@ class _Link:
         self._is_flush_due = False
         self._socket: socket.socket | None = None
         self._ended = Event()
+        self.known = Event()
 
     def ask(self, request_id: int, frame: bytes, deadline_ns: int) -> Frame:
         """Send a request and return the frame that answers it."""
@@ -216,6 +223,7 @@ class _Link:
         elif frame.type == FrameType.MODELS:
             self._models_changed(decode_models(frame.payload))
             self.is_up, self.refusal = True, ""
+            self.known.set()
         elif frame.type == FrameType.GOODBYE:
             self.refusal = f"the runner refuses this front-end: {frame.head.get('reason')}"
 

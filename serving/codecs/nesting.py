@@ -73,18 +73,20 @@ def _equal_lists(level: list[object], shape: list[int], place: Place) -> list[li
 
 
 def _ragged(level: list[object], shape: tuple[int, ...], place: Place) -> InvalidInput:
-    first = level[0]
-    for position, element in enumerate(level):
-        if not isinstance(element, list):
-            return InvalidInput(list_beside_leaf(level, position, shape, place))
-        if isinstance(first, list) and len(element) != len(first):
-            here = place.at(indices_of(position, shape))
-            beside = place.at(indices_of(0, shape))
-            return InvalidInput(
-                f"{here}: shape {shown_shape(_outline(element))},"
-                f" but {beside} has {shown_shape(_outline(first))}"
-            )
-    return InvalidInput(f"{place.at(())}: lists of different lengths")
+    first = cast("list[object]", level[0])
+    position, element = next(
+        (position, element)
+        for position, element in enumerate(level)
+        if not isinstance(element, list) or len(element) != len(first)
+    )
+    if not isinstance(element, list):
+        return InvalidInput(list_beside_leaf(level, position, shape, place))
+    here = place.at(indices_of(position, shape))
+    beside = place.at(indices_of(0, shape))
+    return InvalidInput(
+        f"{here}: shape {shown_shape(_outline(element))},"
+        f" but {beside} has {shown_shape(_outline(first))}"
+    )
 
 
 def _outline(value: object) -> tuple[int, ...]:

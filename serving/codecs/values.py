@@ -6,8 +6,9 @@ costs a check of the set of types and one call of numpy; only what fails is walk
 
 import binascii
 import math
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from serving.codecs.json_text import InexactInteger
 from serving.codecs.nesting import Place, flatten, indices_of, list_beside_leaf
 from serving.errors import InvalidInput, NotOffered
 from serving.model import NUMPY_DTYPES, TensorSpec
-from serving.quoting import cut, kind_of, shown, shown_shape
+from serving.quoting import kind_of, shown, shown_shape
 
 FLOATS = frozenset({"FP16", "FP32", "FP64"})
 INTEGERS = frozenset(datatype for datatype, dtype in NUMPY_DTYPES.items() if dtype.kind in "iu")
@@ -91,7 +92,7 @@ def to_array(flat: FlatValues, spec: TensorSpec) -> np.ndarray:
     try:
         return np.array(flat.values, NUMPY_DTYPES[datatype])
     except OverflowError:
-        raise _range_fault(flat, spec, _integer_fits(datatype)) from None
+        raise _does_not_fit(flat, _first_beyond(flat.values, datatype), spec) from None
 
 
 def require_json_input(spec: TensorSpec) -> None:
@@ -146,13 +147,15 @@ def _floats(flat: FlatValues, spec: TensorSpec) -> np.ndarray:
     try:
         wide = np.array(flat.values, np.float64)
     except OverflowError:
-        raise _range_fault(flat, spec, _float_fits(spec.datatype)) from None
+        raise _does_not_fit(flat, _first_beyond_double(flat.values), spec) from None
     if spec.datatype == "FP64":
         return wide
     with np.errstate(over="ignore"):
         array = wide.astype(NUMPY_DTYPES[spec.datatype])
-    if not np.isfinite(array).all() and (np.isinf(array) & np.isfinite(wide)).any():
-        raise _range_fault(flat, spec, _float_fits(spec.datatype))
+    if not np.isfinite(array).all():
+        overflown = np.flatnonzero(np.isinf(array) & np.isfinite(wide))
+        if overflown.size:
+            raise _does_not_fit(flat, int(overflown[0]), spec)
     return array
 
 
@@ -222,30 +225,26 @@ def _float_for_integer(value: float, name: str, datatype: str) -> InvalidInput:
     return InvalidInput(f"{name}: {shown(value)} is not {article} {datatype}{hint}")
 
 
-def _range_fault(
-    flat: FlatValues, spec: TensorSpec, fits: Callable[[object], bool]
-) -> InvalidInput:
-    """Return the error for the first value that is out of the datatype's range."""
-    position = next(i for i, value in enumerate(flat.values) if not fits(value))
+def _does_not_fit(flat: FlatValues, position: int, spec: TensorSpec) -> InvalidInput:
     value = shown(flat.values[position])
-    return InvalidInput(f"{flat.name_of(position)}: {cut(value)} does not fit {spec.datatype}")
+    return InvalidInput(f"{flat.name_of(position)}: {value} does not fit {spec.datatype}")
 
 
-def _integer_fits(datatype: str) -> Callable[[object], bool]:
+def _first_beyond(values: list[object], datatype: str) -> int:
+    """Return the position of the first integer that is out of an integer datatype's range."""
     bounds = np.iinfo(NUMPY_DTYPES[datatype])
     low, high = int(bounds.min), int(bounds.max)
-    return lambda value: isinstance(value, int) and low <= value <= high
+    integers = cast("list[int]", values)
+    return next(i for i, value in enumerate(integers) if not low <= value <= high)
 
 
-def _float_fits(datatype: str) -> Callable[[object], bool]:
-    dtype = NUMPY_DTYPES[datatype]
-
-    def fits(value: object) -> bool:
-        try:
-            wide = np.array([value], np.float64)
-        except OverflowError:
-            return False
-        with np.errstate(over="ignore"):
-            return bool(np.isinf(wide[0]) or not np.isinf(wide.astype(dtype)[0]))
-
-    return fits
+def _first_beyond_double(values: list[object]) -> int:
+    """Return the position of the first integer that is larger than any float."""
+    largest = sys.float_info.max
+    numbers = cast("list[float]", values)
+    # Infinity is read on purpose; Python compares integers and floats exactly.
+    return next(
+        i
+        for i, value in enumerate(numbers)
+        if isinstance(value, int) and not -largest <= value <= largest
+    )

@@ -60,7 +60,7 @@ class Runner:
         self._ended.set()
 
     def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
+        while True:
             due = time.monotonic() + HEARTBEAT_OVERDUE_SECONDS
             for batcher in self._batchers:
                 started = batcher.clock.started
@@ -68,6 +68,8 @@ class Runner:
                     due = min(due, started + self._settings.stall_seconds)
             self._stalled.set(due)
             self._recorder.tick()
+            if self._ended.wait(HEARTBEAT_SECONDS):
+                return
 
 
 def _make_queue(

@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,12 +18,18 @@ CLIENTS = 8
 KILLS = 3
 
 
+class Refusal(NamedTuple):
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+
 class Traffic:
     """Clients that ask until they are stopped, and remember what they were told."""
 
     def __init__(self, server: Server) -> None:
         self.answered = 0
-        self.refused: list[requests.Response] = []
+        self.refused: list[Refusal] = []
         self.wrong: list[str] = []
         self._server = server
         self._lock = threading.Lock()
@@ -54,7 +61,8 @@ class Traffic:
                     if answer.json()["predictions"] != [[row[0] / 2, row[1] / 2]]:
                         self.wrong.append(answer.text)
                 else:
-                    self.refused.append(answer)
+                    # Not the response itself: it would keep its connection open.
+                    self.refused.append(Refusal(answer.status_code, answer.json(), answer.headers))
             if answer.status_code != 200:
                 self._stopped.wait(0.01)
 
@@ -145,8 +153,8 @@ def check_refusals(traffic: Traffic, role: str) -> None:
         return
     assert traffic.refused
     for answer in traffic.refused:
-        assert answer.status_code == 503
-        assert answer.json()["reason"] in {"runner_lost", "loading"}
+        assert answer.status == 503
+        assert answer.body["reason"] in {"runner_lost", "loading"}
         assert 1 <= int(answer.headers["Retry-After"]) <= 30
 
 

@@ -1,0 +1,43 @@
+# docker build --tag inferometer .                          TensorFlow for the processor
+# docker build --tag inferometer:gpu --build-arg EXTRA=gpu . TensorFlow with CUDA; the host brings the driver
+
+FROM python:3.12.15-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf25833671f512b26a9b6d778cb3 AS build
+ARG EXTRA=cpu
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ONLY_BINARY=:all: \
+    PIP_PYTHON=/opt/inferometer/bin/python
+WORKDIR /build
+RUN python -m venv --without-pip /opt/inferometer
+COPY requirements/ requirements/
+# pip compiles what it installs to byte code.
+RUN pip install --require-hashes --requirement "requirements/serve-${EXTRA}.txt"
+COPY pyproject.toml README.md LICENSE ./
+COPY exporter/ exporter/
+COPY serving/ serving/
+RUN pip install --no-deps .
+
+# docker build --target test: the image of EXTRA=cpu with the test tools; the tests are mounted
+FROM build AS test
+RUN pip install --require-hashes --requirement requirements/dev.txt
+ENV PATH=/opt/inferometer/bin:$PATH
+WORKDIR /project
+USER 10001:10001
+CMD ["python", "-m", "pytest", "tests/unit"]
+
+FROM python:3.12.15-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf25833671f512b26a9b6d778cb3
+# Within a container every address is the container's own; what is published decides who reaches it.
+ENV INFEROMETER_HOST=0.0.0.0 \
+    INFEROMETER_METRICS_HOST=0.0.0.0 \
+    PATH=/opt/inferometer/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+COPY --from=build /opt/inferometer /opt/inferometer
+WORKDIR /models
+USER 10001:10001
+EXPOSE 8501 8502
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/readyz', timeout=3)"]
+ENTRYPOINT ["inferometer"]
+CMD ["serve"]

@@ -1,0 +1,96 @@
+# Long-running recipes replace their shell (exec): Ctrl-C reaches Python, and make waits for it.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock'
+
+# What uv and Keras would keep in the home directory stays in this folder.
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv
+export KERAS_HOME := $(CURDIR)/.cache/keras
+# Only TensorFlow's errors, not its remarks about the processor.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install demo test check packages bench metrics lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## create .venv with the command, the server and the test tools
+
+demo: install ## train a digit classifier, serve it and send it traffic until Ctrl-C
+	@exec $(BIN)/python -m demo
+
+test: install packages check ## run every check and test
+	@exec $(BIN)/python -m pytest tests/unit -n auto
+	@exec $(BIN)/python -m pytest tests/live
+
+check: install ## lint, types, import contracts, and whether METRICS.md is current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m exporter.catalogue --check
+
+# Each Debian package has its command's name. A package's service must not start: policy-rc.d says so.
+packages: ## install prometheus and wrk where they are missing (as root, on Debian or Ubuntu)
+	@missing=; \
+	for name in prometheus wrk; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	if [ -z "$$missing" ]; then \
+		exit 0; \
+	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "Missing:$$missing. Tests that start a real Prometheus and benchmarks that use wrk are"; \
+		echo "skipped; to run them, first run as root: apt-get install$$missing"; \
+		exit 0; \
+	fi; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		trap "rm -f $$policy" EXIT; \
+		printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy; \
+	fi; \
+	apt-get update -q && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
+
+bench: install packages ## measure the ratios of BENCHMARKS.md
+	@exec $(BIN)/python -m bench
+
+metrics: install ## write METRICS.md from the metric catalogue
+	$(BIN)/python -m exporter.catalogue
+
+# Keeps the versions a lock file has; delete the file first to raise them.
+lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
+	$(COMPILE) --output-file requirements/base.txt
+	$(COMPILE) --extra serve --output-file requirements/serve.txt
+	$(COMPILE) --extra serve-cpu --output-file requirements/serve-cpu.txt
+	$(COMPILE) --extra serve-gpu --output-file requirements/serve-gpu.txt
+	$(COMPILE) --extra serve-cpu --extra dev --output-file requirements/dev.txt
+
+clean: ## delete everything that make made
+	rm -rf .venv .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -f .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed as $(PYTHON); another one: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments; run as root: apt-get install python3-venv" >&2; \
+		exit 1; }
+	@echo "Creating .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV_VERSION)
+
+# Wheels only, so no compiler is needed. The build tool comes from the lock too: no build isolation.
+$(INSTALLED): pyproject.toml requirements/dev.txt | $(BIN)/uv
+	@echo "Installing what requirements/dev.txt pins (TensorFlow among it: a few hundred megabytes)"
+	@$(BIN)/uv pip install --python $(BIN)/python --only-binary :all: \
+		--require-hashes --requirement requirements/dev.txt
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@

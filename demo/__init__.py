@@ -1,0 +1,1 @@
+"""The demonstration behind `make demo`: train, serve, send traffic. Not in the distribution."""

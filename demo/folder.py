@@ -1,0 +1,14 @@
+"""Where the demo keeps things: in one folder of the project. Paths are relative to the project."""
+
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+FOLDER = Path(".demo")
+MODEL = FOLDER / "models" / "digits"
+VERSION = MODEL / "1"
+HELD_OUT = FOLDER / "held_out.npz"
+DIGIT = FOLDER / "digit.json"
+SERVER_LOG = FOLDER / "server.log"
+# Not on tmpfs, as a real server's: here nothing may be left behind outside, even by a SIGKILL.
+STORE = FOLDER / "store"

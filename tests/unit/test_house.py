@@ -1,0 +1,189 @@
+"""The rules of the house that neither ruff nor import-linter knows."""
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import exporter
+from serving.settings import Settings
+
+PROJECT = Path(__file__).parents[2]
+PROJECT_FILE = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
+DOCKERFILE = (PROJECT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+
+MODULE_LINES = 300
+FUNCTION_LINES = 40
+
+# (module, function): why it is longer.
+LONG_FUNCTIONS = {
+    ("exporter/settings.py", "_parser"): "one list of flags",
+}
+
+# Module: why it may catch everything.
+WALLS = {
+    "exporter/collectors/base.py": "a collector that raises costs its own rows only",
+    "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
+    "serving/runner/batcher.py": "what a model raises fails its batch only",
+    "serving/runner/catalog.py": "a model that cannot be loaded keeps no other from being served",
+    "serving/runner/warm_up.py": "generated inputs need not make sense to a model",
+    "serving/service.py": "a defect fails one request only",
+}
+
+
+def _modules(*packages: str) -> Iterator[tuple[str, ast.Module]]:
+    for package in packages:
+        for path in sorted((PROJECT / package).rglob("*.py")):
+            yield path.relative_to(PROJECT).as_posix(), ast.parse(path.read_text())
+
+
+def _instructions(name: str) -> list[str]:
+    return [line.removeprefix(name).strip() for line in DOCKERFILE if line.startswith(f"{name} ")]
+
+
+def test_no_module_is_long() -> None:
+    lengths = {
+        path: len((PROJECT / path).read_text().splitlines())
+        for path, _ in _modules("exporter", "serving", "demo")
+    }
+
+    assert {} == {path: lines for path, lines in lengths.items() if lines > MODULE_LINES}
+
+
+def test_only_functions_with_a_reason_are_long() -> None:
+    long = {
+        (path, node.name)
+        for path, module in _modules("exporter", "serving", "demo")
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES
+    }
+
+    assert LONG_FUNCTIONS.keys() == long
+
+
+def test_everything_is_caught_at_the_walls_only() -> None:
+    catching = {
+        path
+        for path, module in _modules("exporter", "serving", "demo")
+        for node in ast.walk(module)
+        if isinstance(node, ast.ExceptHandler) and _catches_everything(node)
+    }
+
+    assert WALLS.keys() == catching
+
+
+def _catches_everything(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
+    return not names.isdisjoint({"Exception", "BaseException"})
+
+
+def test_tests_wait_for_events_and_use_real_objects() -> None:
+    called = {
+        (path, getattr(node.func, "attr", getattr(node.func, "id", "")))
+        for path, module in _modules("tests")
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+    }
+    imported = {
+        (path, f"{getattr(node, 'module', '')}.{alias.name}")
+        for path, module in _modules("tests")
+        for node in ast.walk(module)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert [] == [path for path, name in called if name == "sleep"]
+    assert [] == [path for path, name in imported if re.search(r"\bmock\b", name)]
+
+
+def test_public_names_of_the_exporter_are_all_listed() -> None:
+    public = [
+        name
+        for name, value in vars(exporter).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    ]
+
+    assert sorted(public) == sorted(exporter.__all__)
+
+
+def test_readme_names_every_setting() -> None:
+    text = (PROJECT / "README.md").read_text()
+
+    assert [] == [name for name in Settings.model_fields if f"`{name}`" not in text]
+
+
+def test_wheel_holds_the_two_packages_and_the_command() -> None:
+    wheel = PROJECT_FILE["tool"]["hatch"]["build"]["targets"]["wheel"]
+
+    assert ["exporter", "serving"] == wheel["packages"]
+    assert {"inferometer": "serving.cli:main"} == PROJECT_FILE["project"]["scripts"]
+
+
+def test_base_install_is_the_exporter_alone() -> None:
+    names = {re.split(r"[^\w-]", line)[0] for line in PROJECT_FILE["project"]["dependencies"]}
+
+    assert {"nvidia-ml-py", "prometheus-client"} == names
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_lock_pins_by_hash_and_names_no_address(lock: Path) -> None:
+    text = lock.read_text()
+    requirements = re.findall(r"^[a-z].*", text, flags=re.MULTILINE)
+
+    assert requirements
+    assert all("==" in line and line.endswith("\\") for line in requirements)
+    assert "://" not in text
+
+
+def test_contributing_gives_a_reason_for_every_dependency() -> None:
+    project = PROJECT_FILE["project"]
+    wanted = chain(project["dependencies"], *project["optional-dependencies"].values())
+    names = {re.split(r"[^\w-]", line)[0] for line in wanted} - {"inferometer"}
+    text = (PROJECT / "CONTRIBUTING.md").read_text()
+
+    assert [] == [name for name in sorted(names) if f"| `{name}` |" not in text]
+
+
+def test_image_is_pinned_and_never_latest() -> None:
+    stages = {line.split()[-1] for line in _instructions("FROM") if " AS " in line}
+    images = {line.split()[0] for line in _instructions("FROM")} - stages
+
+    assert images
+    assert all(re.fullmatch(r"python:[\d.]+-slim-bookworm@sha256:[0-9a-f]{64}", i) for i in images)
+
+
+def test_image_runs_the_command_in_exec_form() -> None:
+    assert [["inferometer"]] == [json.loads(line) for line in _instructions("ENTRYPOINT")]
+    assert ["serve"] == json.loads(_instructions("CMD")[-1])
+    assert ["SIGTERM"] == _instructions("STOPSIGNAL")
+
+
+def test_image_runs_as_a_numeric_user() -> None:
+    users = _instructions("USER")
+
+    assert users
+    assert all(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) for user in users)
+
+
+def test_image_shows_both_ports() -> None:
+    ports = {Settings.model_fields[name].default for name in ("port", "metrics_port")}
+
+    assert [ports] == [set(map(int, line.split())) for line in _instructions("EXPOSE")]
+
+
+def test_image_checks_its_health_without_a_shell() -> None:
+    [check] = _instructions("HEALTHCHECK")
+    command = json.loads(check.partition("CMD ")[2])
+
+    assert ["python", "-c"] == command[:2]
+    assert "/readyz" in command[2]
