@@ -1,4 +1,7 @@
-"""Runs every benchmark, prints the table and writes BENCHMARKS.md; about five minutes on two cores."""
+"""Runs every benchmark, prints the table and writes BENCHMARKS.md.
+
+About five minutes on two cores.
+"""
 
 import shutil
 import subprocess

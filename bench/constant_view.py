@@ -1,4 +1,8 @@
-"""The reference: a Flask view, in the front-ends' gunicorn configuration, that parses the JSON and answers a constant."""
+"""The reference.
+
+A Flask view, in the front-ends' gunicorn configuration, that parses the JSON and answers a
+constant.
+"""
 
 import os
 

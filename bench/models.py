@@ -1,7 +1,7 @@
 """The benchmark's models: a demo-sized dense network, and one that computes for 20 ms a row.
 
-`python -m bench.models FOLDER` writes both; `python -m bench.models --bare FOLDER ROWS SECONDS` calls the
-second one's concrete function in a bare loop and prints rows a second.
+`python -m bench.models FOLDER` writes both; `python -m bench.models --bare FOLDER ROWS SECONDS`
+calls the second one's concrete function in a bare loop and prints rows a second.
 """
 
 import os
@@ -49,7 +49,8 @@ class Heavy(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
     def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return one number a row, after much ado."""
-        # [rows × 256, 256]: one product over all rows, so that the cost per row does not depend on their number.
+        # [rows × 256, 256]: one product over all rows, so that the cost per row does not depend on
+        # their number.
         state = tf.repeat(x, SIDE, axis=0) + tf.ones([1, SIDE])
         for _ in range(self.products):
             state = tf.nn.tanh(state @ self.matrix)

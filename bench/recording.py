@@ -25,8 +25,8 @@ Pair = tuple[Callable[[], None], Callable[[], None]]
 
 
 def measure() -> list[Ratio]:
-    """Return the three ratios, measured in a process that has prometheus_client's mode set from its start."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # noqa: S108 - a fresh directory
+    """Return the three ratios, measured where prometheus_client's mode is set from the start."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         output = subprocess.run(
             [sys.executable, "-m", "bench.recording", directory],
             env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory},
@@ -39,7 +39,7 @@ def measure() -> list[Ratio]:
 def _pairs(store: Path) -> dict[str, Pair]:
     from prometheus_client import CollectorRegistry, Counter, Histogram, values
 
-    assert values.ValueClass is not values.MutexValue, 'PROMETHEUS_MULTIPROC_DIR came too late'
+    assert values.ValueClass is not values.MutexValue, "PROMETHEUS_MULTIPROC_DIR came too late"
     registry = CollectorRegistry()
     families = {family.name: family for family in CATALOGUE}
     duration = families["inferometer_request_duration_seconds"]

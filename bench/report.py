@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-DISTRIBUTIONS = ("flask", "gunicorn", "gevent", "prometheus-client", "tensorflow-cpu", "numpy", "orjson")
+DISTRIBUTIONS = (
+    "flask", "gunicorn", "gevent", "prometheus-client", "tensorflow-cpu", "numpy", "orjson",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ def summary(samples: Sequence[float], unit: str) -> str:
 
 def table(rows: Sequence[Ratio]) -> str:
     """Return the lines as a Markdown table."""
-    head = "| what | measured | reference | ratio | target | met |\n| --- | --- | --- | --- | --- | --- |\n"
+    head = "| what | measured | reference | ratio | target | met |\n"
+    head += "| --- | --- | --- | --- | --- | --- |\n"
     return head + "".join(
         f"| {row.what} | {row.measured} | {row.reference} | **{row.ratio:.3f}** | {row.target} | "
         f"{'yes' if row.is_met else 'no'} |\n"
@@ -46,8 +49,8 @@ def document(rows: Sequence[Ratio]) -> str:
     return (
         "# Benchmarks\n\n"
         "Written by `make bench`. Each row compares two things measured side by side in one run on "
-        "loopback, in alternating rounds; shown are median and range. The ratio is what counts: absolute "
-        "numbers say more about the machine than about the software.\n\n"
+        "loopback, in alternating rounds; shown are median and range. The ratio is what counts: "
+        "absolute numbers say more about the machine than about the software.\n\n"
         f"{_machine()}\n\n{table(rows)}"
     )
 

@@ -23,7 +23,7 @@ MODEL = {"model": "digits", "version": "1", "device": "cpu"}
 
 def measure() -> Ratio:
     """Return the ratio of the two scrapes' times."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # noqa: S108 - a fresh directory
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         writers = [
             subprocess.Popen(
                 [sys.executable, "-m", "bench.scraping", directory],
@@ -59,7 +59,8 @@ def _compare(directory: Path) -> Ratio:
     lines = generate_latest(registry).count(b"\n")
     ratio = statistics.median(ours) / statistics.median(theirs)
     return Ratio(
-        f"scrape of {PROCESSES} processes, {lines} lines, against prometheus_client's multi-process mode",
+        f"scrape of {PROCESSES} processes, {lines} lines, against prometheus_client's "
+        "multi-process mode",
         summary(ours, "ms"),
         summary(theirs, "ms"),
         ratio,

@@ -1,4 +1,4 @@
-"""Requests a second of the real server, beside a constant Flask view and beside itself without metrics."""
+"""Requests a second, beside a constant Flask view and beside the server without metrics."""
 
 import json
 import os
@@ -10,19 +10,25 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bench.models import PIXELS
 from bench.report import Ratio, summary
+from serving.process import write_process_settings
+from serving.settings import Settings
+from serving.supervisor import listen
 
 READY_SECONDS = 90.0
 ROUNDS = 5
 SECONDS = 6
 WARM_UP_SECONDS = 2
 WRK_THREADS = 1  # two cores serve; more threads of wrk would only take them away
+
+Found = TypeVar("Found")
 
 SERVING = re.compile(r"serving .* on (http://\S+)")
 RESULT = re.compile(r"RESULT (\d+) (\d+) (\d+) (\d+)")
@@ -38,7 +44,7 @@ class Load:
 
 
 def measure(models: Path) -> list[Ratio]:
-    """Return the ratios of the dense model at 16 and 64 connections, and of the compute-bound model."""
+    """Return the ratios of the dense model at two loads, and of the compute-bound model."""
     body = models / "dense.json"
     row = [round((index * 37 % 256) / 255, 4) for index in range(PIXELS)]
     body.write_text(json.dumps({"instances": [row]}))
@@ -64,7 +70,8 @@ def _dense_ratios(
     at = f"at {connections} connections"
     return [
         Ratio(
-            f"dense model (784-128-10, 6 kB JSON) {at}, against a Flask view that answers a constant",
+            f"dense model (784-128-10, 6 kB JSON) {at}, against a Flask view that parses the "
+            "JSON and answers a constant",
             summary(measured, "requests/s"),
             summary(constant, "requests/s"),
             against_constant,
@@ -91,8 +98,18 @@ def _heavy_ratio(models: Path) -> Ratio:
         run_wrk(url, load, WARM_UP_SECONDS)
         for _ in range(ROUNDS):
             served.append(run_wrk(url, load, SECONDS))
-            command = [sys.executable, "-m", "bench.models", "--bare", str(models), "32", str(SECONDS)]
-            bare.append(float(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
+            command = [
+                sys.executable,
+                "-m",
+                "bench.models",
+                "--bare",
+                str(models),
+                "32",
+                str(SECONDS),
+            ]
+            bare.append(
+                float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+            )
     ratio = statistics.median(served) / statistics.median(bare)
     return Ratio(
         "compute-bound model (about 20 ms a row), against its concrete function in a bare loop",
@@ -105,7 +122,10 @@ def _heavy_ratio(models: Path) -> Ratio:
 
 
 def _alternate(urls: Sequence[str], load: Load) -> list[list[float]]:
-    """Return each server's rates; the servers take turns, so that the machine's moods hit all alike."""
+    """Return each server's rates.
+
+    The servers take turns, so that the machine's moods hit all alike.
+    """
     for url in urls:
         run_wrk(url, load, WARM_UP_SECONDS)
     rates: list[list[float]] = [[] for _ in urls]
@@ -122,13 +142,19 @@ def run_wrk(url: str, load: Load, seconds: int) -> float:
         f"--script={Path(__file__).parent / 'post.lua'}", f"{url}/v1/models/{load.model}:predict",
     ]  # fmt: skip
     output = subprocess.run(
-        command, env={**os.environ, "BODY": str(load.body)}, capture_output=True, check=True, text=True
+        command,
+        env={**os.environ, "BODY": str(load.body)},
+        capture_output=True,
+        check=True,
+        text=True,
     ).stdout
     match = RESULT.search(output)
     assert match is not None, output
     requests, microseconds, refused, errors = map(int, match.groups())
     if refused or errors:
-        raise RuntimeError(f"{refused} of {requests} requests were refused, {errors} failed\n{output}")
+        raise RuntimeError(
+            f"{refused} of {requests} requests were refused, {errors} failed\n{output}"
+        )
     return requests / (microseconds / 1e6)
 
 
@@ -150,11 +176,7 @@ def server(*arguments: str) -> Iterator[str]:
 @contextmanager
 def constant_view() -> Iterator[str]:
     """Run the reference in the real front-ends' gunicorn configuration."""
-    from serving.process import write_process_settings
-    from serving.settings import Settings
-    from serving.supervisor import listen
-
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # noqa: S108 - a fresh directory
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         settings_file = Path(directory) / "settings.json"
         write_process_settings(Settings(store_path=Path(directory)), settings_file)
         listener = listen("127.0.0.1", 0)
@@ -181,7 +203,7 @@ def constant_view() -> Iterator[str]:
 def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
     def is_ready() -> bool:
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004
         except OSError:
             return False
@@ -189,7 +211,7 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
     _wait_for(is_ready, process)
 
 
-def _wait_for(condition, process):  # type: ignore[no-untyped-def]
+def _wait_for(condition: Callable[[], Found], process: "subprocess.Popen[bytes]") -> Found:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         found = condition()

@@ -4,12 +4,13 @@ It knows nothing of HTTP serving, Flask, gunicorn or TensorFlow and is useful wi
 """
 
 from exporter.catalogue import CATALOGUE
+from exporter.child import Child, Lock
 from exporter.collectors.base import CollectorSettings
 from exporter.directory import OwnedDirectory, default_store_path, open_directory
 from exporter.errors import ExporterError, StoreError
 from exporter.http import ExporterServer
 from exporter.metric import UNKNOWN, Family, Label, counter, gauge, histogram
-from exporter.recorder import Child, Lock, NullRecorder, Record, Recorder, open_recorder
+from exporter.recorder import NullRecorder, Record, Recorder, open_recorder
 from exporter.scrape import Exposition, Scraper
 
 __all__ = [
@@ -17,9 +18,9 @@ __all__ = [
     "UNKNOWN",
     "Child",
     "CollectorSettings",
-    "Exposition",
     "ExporterError",
     "ExporterServer",
+    "Exposition",
     "Family",
     "Label",
     "Lock",

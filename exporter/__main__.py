@@ -17,7 +17,8 @@ from exporter.scrape import Scraper
 from exporter.settings import ExporterSettings, read_settings
 
 FOLD_SECONDS = 2.0
-# How long the processes of a supervisor that was killed may take to end before the store is removed.
+# How long the processes of a supervisor that was killed may take to end before the store is
+# removed.
 ABANDONED_SECONDS = 15.0
 ABANDONED_POLL_SECONDS = 0.1
 
@@ -50,9 +51,7 @@ def _run(settings: ExporterSettings) -> None:
     server = ExporterServer(
         _listener(settings), Scraper(settings.store_path, settings.collectors, folds=True)
     )
-    recorder = open_recorder(
-        settings.store_path, "exporter", families=CATALOGUE, tick_seconds=1.0
-    )
+    recorder = open_recorder(settings.store_path, "exporter", families=CATALOGUE, tick_seconds=1.0)
     serving = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     serving.start()
     logger.info("metrics on http://%s:%d/metrics", *server.server_address[:2])
@@ -72,7 +71,10 @@ def _listener(settings: ExporterSettings) -> socket.socket:
 
 
 def _remove_abandoned_store(settings: ExporterSettings) -> None:
-    """Clean up after a supervisor that was killed: its other processes end first, then the store goes."""
+    """Clean up after a supervisor that was killed.
+
+    Its other processes end first, then the store goes.
+    """
     reader = Scraper(settings.store_path, settings.collectors, folds=True)
     deadline = time.monotonic() + ABANDONED_SECONDS
     while time.monotonic() < deadline:

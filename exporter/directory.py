@@ -24,19 +24,22 @@ logger = logging.getLogger(__name__)
 
 
 def default_store_path(name: str) -> Path:
-    """Return the directory for a server of that name: on tmpfs, since blocks are memory and not files."""
+    """Return the directory for a server of that name.
+
+    On tmpfs, since blocks are memory and not files.
+    """
     base = Path("/dev/shm")  # noqa: S108 - a directory of this user's own is made inside it
     if not os.access(base, os.W_OK):
         base = Path(tempfile.gettempdir())
-        logger.warning("/dev/shm cannot be written; metrics are kept in %s", base)
+        logger.warning("the tmpfs cannot be written; metrics are kept in %s", base)
     return base / f"inferometer-{os.getuid()}" / name
 
 
 def open_directory(path: Path) -> Path:
     """Create the directory where it is missing and return it.
 
-    Raises StoreError when it cannot be made or must not be trusted: a symbolic link, another user's,
-    or writable by others.
+    Raises StoreError when it cannot be made or must not be trusted: a symbolic link, another
+    user's, or writable by others.
     """
     try:
         if not path.exists():
@@ -88,7 +91,10 @@ def remove_directory(path: Path) -> None:
 
 
 def remove_when_abandoned(path: Path) -> bool:
-    """Delete the directory if its supervisor is gone without having done so; return whether it was."""
+    """Delete the directory if its supervisor is gone without having done so.
+
+    Return whether it was.
+    """
     if not path.exists():
         return False
     descriptor = _lock_file(path / OWNER_LOCK_NAME)
@@ -100,16 +106,19 @@ def remove_when_abandoned(path: Path) -> bool:
 
 
 def block_paths(path: Path) -> list[Path]:
-    """Return the files that claim to be blocks, by name. Raises StoreError when there is no directory."""
+    """Return the files that claim to be blocks, by name.
+
+    Raises StoreError when there is no directory.
+    """
     try:
-        names = sorted(name for name in os.listdir(path) if name.endswith(BLOCK_SUFFIX))
+        names = sorted(entry.name for entry in path.iterdir() if entry.suffix == BLOCK_SUFFIX)
     except OSError as error:
         raise StoreError(f"store directory {path}: {error.strerror}") from error
     return [path / name for name in names]
 
 
 def try_fold_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the fold lock until it is closed, or None when another holds it."""
+    """Return a descriptor that holds the fold lock until closed; None when another holds it."""
     return _lock_file(path / FOLD_LOCK_NAME)
 
 

@@ -5,7 +5,8 @@ ExporterError
 ├── CatalogueError    a family, label or value that the catalogue does not know
 ├── StoreError        the store directory cannot be used; the message says why and what to do
 │   └── StoreFull     the block or the file system has no room for another series
-└── BlockError        a file in the store directory that is not a readable block; `reason` is its label
+└── BlockError        a file in the store directory that is not a readable block; `reason` is its
+label
 """
 
 
@@ -30,7 +31,10 @@ class StoreFull(StoreError):
 
 
 class BlockError(ExporterError):
-    """A file is not a readable block. `reason` is one of the label values of the skipped-files metric."""
+    """A file is not a readable block.
+
+    `reason` is one of the label values of the skipped-files metric.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -10,16 +10,21 @@ START_TIME_FIELD = 22  # proc_pid_stat(5): starttime, in clock ticks since boot
 @cache
 def boot_id() -> bytes:
     """Return the 16 bytes that name this boot of the kernel."""
-    return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+    return bytes.fromhex(
+        Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    )
 
 
 def pid_namespace() -> int:
     """Return the inode of this process's PID namespace; a pid means something only inside it."""
-    return os.stat("/proc/self/ns/pid").st_ino
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it is gone or a zombie."""
+    """Return when a process started, in clock ticks since boot.
+
+    None when it is gone or a zombie.
+    """
     fields = _stat_fields(pid)
     if fields is None or fields[0] in {"Z", "X"}:
         return None
@@ -39,7 +44,7 @@ def resident_memory_bytes(pid: int) -> int:
 def open_descriptors(pid: int) -> int:
     """Return how many file descriptors a process holds; 0 when it is gone or may not be asked."""
     try:
-        return len(os.listdir(f"/proc/{pid}/fd"))
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:
         return 0
 

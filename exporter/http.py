@@ -33,7 +33,7 @@ class ExporterServer(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Log what a client's connection raised; the server goes on."""
-        logger.debug("a connection ended with an error", exc_info=True)
+        logger.debug("a connection ended with an error", exc_info=True)  # noqa: LOG014
 
 
 def listen(address: tuple[str, int]) -> socket.socket:
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ExporterServer
     routes: ClassVar[tuple[str, ...]] = (METRICS_PATH, "/", "/-/healthy", "/-/ready")
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+    def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if path == METRICS_PATH:
             self._metrics()
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         # The body is not read, so where the next request would begin is unknown.
         self.close_connection = True
         self._answer(405, "only GET and HEAD\n", TEXT, Allow="GET, HEAD")

@@ -1,4 +1,7 @@
-"""Merges the blocks of many processes into one view, by family rule. Knows no file and no wire format."""
+"""Merges the blocks of many processes into one view, by family rule.
+
+Knows no file and no wire format.
+"""
 
 import math
 import time
@@ -16,7 +19,10 @@ LabelValues = tuple[str, ...]
 
 @dataclass(slots=True)
 class MergedSeries:
-    """One series over all processes. `cells` are a counter's or gauge's value, or sum and buckets."""
+    """One series over all processes.
+
+    `cells` are a counter's or gauge's value, or sum and buckets.
+    """
 
     created: float
     cells: list[float]
@@ -165,7 +171,11 @@ def _series_of(view: View, family: Family, labels: LabelValues) -> MergedSeries 
 
 
 def _is_same_shape(one: Family, other: Family) -> bool:
-    return (one.kind, one.label_names, one.buckets) == (other.kind, other.label_names, other.buckets)
+    return (one.kind, one.label_names, one.buckets) == (
+        other.kind,
+        other.label_names,
+        other.buckets,
+    )
 
 
 def count_of(series: MergedSeries) -> float:

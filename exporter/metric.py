@@ -1,4 +1,7 @@
-"""What a metric family is: its name, type, labels, buckets and the rule that merges it over processes."""
+"""What a metric family is.
+
+Its name, type, labels, buckets and the rule that merges it over processes.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -26,7 +29,10 @@ CELLS_BEFORE_BUCKETS = 2  # created, sum
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label name with its closed set of values; an empty set means values are declared at run time."""
+    """A label name with its closed set of values.
+
+    An empty set means values are declared at run time.
+    """
 
     name: str
     values: tuple[str, ...] = ()
@@ -52,8 +58,12 @@ class Family:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_names", tuple(label.name for label in self.labels))
-        if list(self.buckets) != sorted(set(self.buckets)) or not all(map(math.isfinite, self.buckets)):
-            raise CatalogueError(f"{self.name}: bucket bounds must be finite and rise, got {self.buckets}")
+        if list(self.buckets) != sorted(set(self.buckets)) or not all(
+            map(math.isfinite, self.buckets)
+        ):
+            raise CatalogueError(
+                f"{self.name}: bucket bounds must be finite and rise, got {self.buckets}"
+            )
         if (self.kind == "counter") != self.name.endswith("_total"):
             raise CatalogueError(f"{self.name}: exactly the names of counters end with _total")
 
@@ -65,7 +75,8 @@ class Family:
     def label_values(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the values in label order.
 
-        Raises CatalogueError when a label is missing or unknown, or a value is outside its closed set.
+        Raises CatalogueError when a label is missing or unknown, or a value is outside its closed
+        set.
         """
         if labels.keys() != set(self.label_names):
             raise CatalogueError(
@@ -74,7 +85,8 @@ class Family:
         for label in self.labels:
             if label.values and labels[label.name] not in label.values:
                 raise CatalogueError(
-                    f"{self.name}: {label.name}={labels[label.name]!r} is none of {list(label.values)}"
+                    f"{self.name}: {label.name}={labels[label.name]!r} is none of "
+                    f"{list(label.values)}"
                 )
         return tuple(labels[name] for name in self.label_names)
 
@@ -99,7 +111,10 @@ def gauge(
     merge: GaugeRule = "sum",
     absent: bool = False,
 ) -> Family:
-    """Describe a gauge; `merge` is its rule over processes, `absent` means no row until it is set."""
+    """Describe a gauge.
+
+    `merge` is its rule over processes, `absent` means no row until it is set.
+    """
     return Family(
         name, "gauge", text, labels, merge, recorded_by=tuple(by), is_absent_until_set=absent
     )

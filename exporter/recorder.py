@@ -1,10 +1,9 @@
-"""How instrumented code records: a recorder per process, children with resolved cells, bundles of them.
+"""How instrumented code records: a recorder per process, its children, and bundles of them.
 
-An update is one lock and a few 8-byte stores into this process's block. It never raises and does no I/O;
-what is wrong with a name or a label is an error when the child is resolved.
+An update is one lock and a few 8-byte stores into this process's block. It never raises and does no
+I/O; what is wrong with a name or a label is an error when the child is resolved.
 """
 
-import array
 import atexit
 import logging
 import math
@@ -16,105 +15,30 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.block.writer import BlockWriter
+from exporter.child import Cells, Child, Lock, make_child, private_cells
 from exporter.directory import open_directory
 from exporter.errors import CatalogueError, StoreFull
 from exporter.metric import Family
-
-Cells = memoryview | array.array  # float64 items
 
 logger = logging.getLogger(__name__)
 
 _INFINITY = math.inf
 
 
-class Lock(Protocol):
-    """A lock of the standard library, or one that stands in for it."""
-
-    def acquire(self) -> bool:
-        """Take the lock."""
-
-    def release(self) -> None:
-        """Give the lock back."""
-
-
-class Child:
-    """One series of this process, with its place in the block resolved. Keep it; resolving costs more.
-
-    The lock's methods are kept bound and called by hand: `with` costs twice as much as the update.
-    """
-
-    __slots__ = ("acquire", "bounds", "cells", "family", "index", "lock", "release")
-
-    def __init__(self, family: Family, cells: Cells, index: int, lock: Lock) -> None:
-        """Bind the series whose `created` cell is at `index` of `cells`."""
-        self.family = family
-        self.cells = cells
-        self.index = index + 1  # of the value; a histogram's sum
-        self.bounds = family.buckets
-        self.lock = lock
-        self.acquire = lock.acquire
-        self.release = lock.release
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Add to a counter. Negative, infinite or NaN amounts are not recorded."""
-        if 0.0 <= amount < _INFINITY:
-            self.acquire()
-            try:
-                self.cells[self.index] += amount
-            finally:
-                self.release()
-
-    def observe(self, value: float) -> None:
-        """Add one observation to a histogram. Negative, infinite or NaN values are not recorded."""
-        if 0.0 <= value < _INFINITY:
-            bucket = self.index + 1 + bisect_left(self.bounds, value)
-            self.acquire()
-            try:
-                # The sum first: a kill in between leaves the count, which is derived, whole.
-                self.cells[self.index] += value
-                self.cells[bucket] += 1.0
-            finally:
-                self.release()
-
-    def dec(self, amount: float = 1.0) -> None:
-        """Subtract from a gauge."""
-        self.acquire()
-        try:
-            self.cells[self.index] -= amount
-        finally:
-            self.release()
-
-    def set(self, value: float, *, stamp: float = 0.0) -> None:
-        """Set a gauge; NaN unsets it. `stamp` (monotonic seconds) decides under the rule `latest`."""
-        self.acquire()
-        try:
-            self.cells[self.index + 1] = stamp
-            self.cells[self.index] = value
-        finally:
-            self.release()
-
-
-class GaugeChild(Child):
-    """A gauge, which may also fall."""
-
-    __slots__ = ()
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Add to the gauge."""
-        self.dec(-amount)
-
-
 Record = Callable[[Sequence[float], Sequence[float]], None]
 
 
 class Recorder(Protocol):
-    """What instrumented code needs of a recorder; `StoreRecorder` and `NullRecorder` are the two."""
+    """What instrumented code needs of a recorder.
+
+    `StoreRecorder` and `NullRecorder` are the two.
+    """
 
     def child(self, name: str, **labels: str) -> Child:
         """Return the child of a family for these labels, at 0 if it is new."""
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
-        """Return one call that adds to all counters and observes in all histograms under one lock."""
+        """Return one call that adds to all counters and observes in all histograms."""
 
     def declare(self, **labels: str) -> None:
         """Make every series this role records with these open labels stand at 0."""
@@ -133,7 +57,10 @@ class StoreRecorder:
     """The recorder of one process, writing to its own block in the store directory."""
 
     def __init__(self, writer: BlockWriter, families: Iterable[Family], lock: Lock) -> None:
-        """Record the families of `writer`'s role; use `open_recorder`, which also makes the writer."""
+        """Record the families of `writer`'s role.
+
+        Use `open_recorder`, which also makes the writer.
+        """
         self._writer = writer
         self._role = writer.header.role
         self._families = {family.name: family for family in families}
@@ -174,7 +101,9 @@ class StoreRecorder:
                 continue
             if not family.open_labels <= labels.keys():
                 continue
-            for values in product(*(label.values or (labels[label.name],) for label in family.labels)):
+            for values in product(
+                *(label.values or (labels[label.name],) for label in family.labels)
+            ):
                 if (family.name, values) not in self._children:
                     self._new_child(family, values)
 
@@ -207,10 +136,10 @@ class StoreRecorder:
                 initial = math.nan
             try:
                 index = self._writer.add_series(family, values, initial)
-                child = _make_child(family, self._writer.values, index, self._lock)
+                child = make_child(family, self._writer.values, index, self._lock)
             except StoreFull as error:
                 logger.error("%s%s is not shown on /metrics: %s", family.name, values, error)  # noqa: TRY400
-                child = _make_child(family, _private_cells(family), 0, self._lock)
+                child = make_child(family, private_cells(family), 0, self._lock)
             self._children[key] = child
             return child
 
@@ -226,7 +155,7 @@ class NullRecorder:
         """Return a child that nobody reads."""
         family = self._families[name]
         family.label_values(labels)
-        return _NullChild(family, _private_cells(family), 0, threading.Lock())
+        return _NullChild(family, private_cells(family), 0, threading.Lock())
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:  # noqa: ARG002
         """Return a call that does nothing."""
@@ -255,8 +184,8 @@ def open_recorder(
 ) -> StoreRecorder:
     """Open this process's block and return its recorder. Call it once per process, after any fork.
 
-    `lock` replaces the native lock; under gevent pass the unpatched one. With `tick_seconds` a daemon
-    thread writes the sign of life. Raises StoreError when the directory cannot be used.
+    `lock` replaces the native lock; under gevent pass the unpatched one. With `tick_seconds` a
+    daemon thread writes the sign of life. Raises StoreError when the directory cannot be used.
     """
     families = tuple(families)
     writer = BlockWriter(open_directory(path), role)
@@ -287,15 +216,6 @@ class _NullChild(Child):
 
     def observe(self, value: float) -> None:
         pass
-
-
-def _make_child(family: Family, cells: Cells, index: int, lock: Lock) -> Child:
-    return (GaugeChild if family.kind == "gauge" else Child)(family, cells, index, lock)
-
-
-def _private_cells(family: Family) -> Cells:
-    """Return cells outside the block, for a series that nobody will see."""
-    return array.array("d", bytes(8 * family.cells))
 
 
 def _record_together(
@@ -340,5 +260,3 @@ def _start_ticking(recorder: StoreRecorder, seconds: float) -> None:
             recorder.tick()
 
     threading.Thread(target=run, name="metric-heartbeat", daemon=True).start()
-
-

@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 def fold(directory: Path, retired: BlockReader | None, dead: list[BlockReader]) -> None:
     """Move the counts of dead blocks into the retired block and delete their files.
 
-    Call it under the fold lock, with blocks read after their processes were seen dead. Killed at any
-    point it leaves totals as they were; the next fold finishes what is left.
+    Call it under the fold lock, with blocks read after their processes were seen dead. Killed at
+    any point it leaves totals as they were; the next fold finishes what is left.
     """
     already = retired.table.folded if retired else set()
     fresh = [block for block in dead if block.block_id not in already]
@@ -48,7 +48,9 @@ def fold(directory: Path, retired: BlockReader | None, dead: list[BlockReader]) 
     new = directory / f"{RETIRED_NAME}.new"
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     with os.fdopen(descriptor, "wb") as file:
         file.write(image)
     new.rename(directory / RETIRED_NAME)

@@ -16,8 +16,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
-from exporter.collectors import CollectorSettings, make_collectors
-from exporter.collectors.base import gauge_family
+from exporter.collectors import make_collectors
+from exporter.collectors.base import CollectorSettings, gauge_family
 from exporter.errors import StoreError
 from exporter.merge import MergedFamily, View
 from exporter.store_reader import StoreReader
@@ -66,7 +66,10 @@ class Scraper:
             return [*map(_metric, view.families.values()), *collected, *self._itself(view, merged)]
 
     def fold(self) -> None:
-        """Fold what dead processes have left; to be called on a timer as well as before a scrape."""
+        """Fold what dead processes have left.
+
+        To be called on a timer as well as before a scrape.
+        """
         with self._lock:
             self._fold()
 

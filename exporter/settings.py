@@ -1,4 +1,7 @@
-"""The settings of the exporter process: flags and INFEROMETER_EXPORTER_… variables, checked together."""
+"""The settings of the exporter process.
+
+Flags and INFEROMETER_EXPORTER_… variables, checked together.
+"""
 
 import argparse
 import logging
@@ -13,12 +16,20 @@ from exporter.errors import SettingsError
 
 DEFAULT_ADDRESS = "127.0.0.1:8502"  # loopback unless told otherwise
 ENVIRONMENT_PREFIX = "INFEROMETER_EXPORTER_"
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ExporterSettings:
-    """Everything the exporter process is told. `listen_descriptor` is an inherited listening socket."""
+    """Everything the exporter process is told.
+
+    `listen_descriptor` is an inherited listening socket.
+    """
 
     store_path: Path
     listen_address: tuple[str, int]
@@ -57,7 +68,10 @@ def read_settings(
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return (host, port) of `host:port` or `[host]:port`. Raises ValueError saying what was expected."""
+    """Return (host, port) of `host:port` or `[host]:port`.
+
+    Raises ValueError saying what was expected.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
         raise ValueError(f"{text!r} is not host:port with a port from 0 to 65535")
@@ -78,7 +92,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="inferometer exporter",
-        description="Serve the merged metrics of every process that records into a store directory.",
+        description="Serve the merged metrics of all processes that record into a directory.",
         epilog=f"Each flag can also be given as {ENVIRONMENT_PREFIX}WEB_LISTEN_ADDRESS and so on.",
         allow_abbrev=False,
     )
@@ -113,7 +127,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     # How the supervisor of `inferometer serve` hands over the socket it has bound, and asks for the
     # store to be cleaned up should it die without doing so itself.
-    parser.add_argument("--web.listen-descriptor", dest="listen_descriptor", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--web.listen-descriptor", dest="listen_descriptor", type=int, help=argparse.SUPPRESS
+    )
     parser.add_argument(
         "--store.remove-abandoned",
         dest="removes_abandoned_store",

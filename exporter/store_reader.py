@@ -1,4 +1,7 @@
-"""Reads a store directory as one: the retired block, every process's block, and what is no block."""
+"""Reads a store directory as one.
+
+The retired block, every process's block, and what is no block.
+"""
 
 import logging
 import os
@@ -25,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 class StoreReader:
-    """Merged views of one store directory. Not for concurrent use; what was parsed is kept between reads."""
+    """Merged views of one store directory. Not for concurrent use.
+
+    What was parsed is kept between reads.
+    """
 
     def __init__(self, path: Path) -> None:
         """Name the directory; nothing is read before `view`."""
@@ -51,7 +57,7 @@ class StoreReader:
         return merge(retired, blocks)
 
     def fold(self) -> None:
-        """Fold what the dead have left, at most once a second, unless another process is doing it."""
+        """Fold what the dead have left, at most once a second, unless another process does."""
         now = time.monotonic()
         if now - self._last_fold < FOLD_INTERVAL_SECONDS:
             return
@@ -72,9 +78,12 @@ class StoreReader:
             os.close(lock)
 
     def _retired_identity(self) -> tuple[int, int] | None:
-        """Return what changes with every fold: the retired block is replaced, never written in place."""
+        """Return what changes with every fold.
+
+        The retired block is replaced, never written in place.
+        """
         try:
-            status = os.stat(self.path / RETIRED_NAME, follow_symlinks=False)
+            status = (self.path / RETIRED_NAME).lstat()
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns

@@ -3,12 +3,15 @@
 from flask import Flask
 
 from exporter import Scraper
+from serving.body import TimeLimit
 from serving.gateway import PredictGateway, Reply
 from serving.prediction import RunnerClient
 from serving.request_metrics import RequestMetrics
 from serving.routes import converters, health, metrics_route, open_inference, replies, tf_serving
-from serving.service import PredictionService, TimeLimit
+from serving.service import PredictionService
 from serving.settings import Settings
+
+Application = Flask
 
 
 def make_app(
@@ -19,8 +22,11 @@ def make_app(
     scraper: Scraper,
     time_limit: TimeLimit,
     reply: Reply,
-) -> Flask:
-    """Return the application with the prediction gateway in front of it; it is handed ready objects."""
+) -> Application:
+    """Return the application with the prediction gateway in front of it.
+
+    It is handed ready objects.
+    """
     app = Flask("inferometer", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False

@@ -1,4 +1,7 @@
-"""The supervisor's children: started so that they end with it, restarted with back-off when they die."""
+"""The supervisor's children.
+
+Started so that they end with it, restarted with back-off when they die.
+"""
 
 import ctypes
 import logging
@@ -45,7 +48,10 @@ class Child:
         self.start()
 
     def start(self) -> None:
-        """Run the command in a process group of its own: a terminal's Ctrl-C is the supervisor's to handle."""
+        """Run the command in a process group of its own.
+
+        A terminal's Ctrl-C is the supervisor's to handle.
+        """
         self.restart_at = None
         self._started = time.monotonic()
         self.process = subprocess.Popen(
@@ -55,19 +61,26 @@ class Child:
             stdin=subprocess.DEVNULL,
             process_group=0,
             # The supervisor has one thread, so running Python between fork and exec is safe.
-            preexec_fn=die_with_parent(os.getpid()),
+            preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509
         )
         self.descriptor = os.pidfd_open(self.process.pid)
 
     def ended(self) -> int:
-        """Reap the process after its descriptor has become readable and plan its restart; return its exit code."""
+        """Reap the process after its descriptor has become readable and plan its restart.
+
+        Return its exit code.
+        """
         assert self.process is not None
         code = self.process.wait()
         os.close(self.descriptor)
         self.descriptor, self.process = -1, None
         now = time.monotonic()
         self._failures = 1 if now - self._started >= STEADY_SECONDS else self._failures + 1
-        delay = 0.0 if self._failures == 1 else min(2.0 ** (self._failures - 2), LONGEST_RESTART_SECONDS)
+        delay = (
+            0.0
+            if self._failures == 1
+            else min(2.0 ** (self._failures - 2), LONGEST_RESTART_SECONDS)
+        )
         self.restart_at = now + delay
         return code
 
@@ -87,7 +100,10 @@ class Child:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """Return what a child runs before its program: the kernel will send SIGTERM when the parent dies."""
+    """Return what a child runs before its program.
+
+    The kernel will send SIGTERM when the parent dies.
+    """
 
     def prepare() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -87,9 +87,7 @@ def _read_serve_settings(arguments: list[str]) -> "Settings":
     flags = {name: value for name, value in parsed.items() if value is not None}
     if models:
         flags["models"] = models
-    settings = load_settings(
-        flags=flags, environment=os.environ, file=Path(file) if file else None
-    )
+    settings = load_settings(flags=flags, environment=os.environ, file=Path(file) if file else None)
     if not settings.models:
         raise SettingsError("models: none given; try: inferometer serve digits=path/to/model")
     return settings
@@ -102,11 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="inferometer serve",
         description="Serve TensorFlow SavedModel folders and .keras files over HTTP.",
-        epilog=f"Each flag can also be set in the TOML file of --config or as {ENVIRONMENT_PREFIX}PORT "
-        "and so on. Flags win over the environment, the environment over the file.",
+        epilog="Each flag can also be set in the TOML file of --config or as "
+        f"{ENVIRONMENT_PREFIX}PORT and so on. Flags win over the environment, that over the file.",
         allow_abbrev=False,
     )
-    parser.add_argument("model_arguments", nargs="*", metavar="[NAME=]PATH", help="a model to serve")
+    parser.add_argument(
+        "model_arguments", nargs="*", metavar="[NAME=]PATH", help="a model to serve"
+    )
     parser.add_argument("--config", metavar="FILE", help="a TOML file of settings")
     for name, field in Settings.model_fields.items():
         if name == "models":
@@ -116,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         shown = "" if default in (None, ()) else f" (default: {default})"
         text = (field.description or "").replace("%", "%%") + shown
         if field.annotation is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=None, help=text
+            )
         else:
             parser.add_argument(flag, metavar="VALUE", help=text)
     return parser

@@ -42,7 +42,10 @@ class WireError(ServingError):
 
 
 class PredictionError(ServingError):
-    """One request fails. `reason` is its label value, `retry_after_seconds` the wait worth trying."""
+    """One request fails.
+
+    `reason` is its label value, `retry_after_seconds` the wait worth trying.
+    """
 
     reason: ClassVar[str]
 
@@ -50,7 +53,8 @@ class PredictionError(ServingError):
         super().__init__(message)
         self.message = message
         self.retry_after_seconds = retry_after_seconds
-        # Monotonic nanoseconds at which the runner took, assembled and computed; 0 where it did not.
+        # Monotonic nanoseconds at which the runner took, assembled and computed; 0 where it did
+        # not.
         self.stamps = (0, 0, 0)
 
 

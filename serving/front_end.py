@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 
 import gevent
-from flask import Flask
 from gevent.monkey import get_original
 
 from exporter import CollectorSettings, Recorder, Scraper
-from serving.app import make_app
+from serving.app import Application, make_app
 from serving.gunicorn_reply import GunicornReply
 from serving.model_table import ModelTable
 from serving.process import (
@@ -25,12 +24,15 @@ TICK_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
 
 
-def make_application() -> Flask:
+def make_application() -> Application:
     """Build everything a front-end needs; called by gunicorn in each worker."""
     settings = read_process_settings(Path(os.environ["INFEROMETER_SETTINGS_FILE"]))
     start_logging(settings, "frontend")
-    # The unpatched lock: greenlets never switch inside a record, and a patched one costs several times as much.
-    recorder = open_process_recorder(settings, "frontend", lock=get_original("_thread", "allocate_lock")())
+    # The unpatched lock: greenlets never switch inside a record, and a patched one costs several
+    # times as much.
+    recorder = open_process_recorder(
+        settings, "frontend", lock=get_original("_thread", "allocate_lock")()
+    )
     metrics = RequestMetrics(recorder, settings.models)
 
     def models_changed(table: ModelTable) -> None:

@@ -24,9 +24,12 @@ TF_SERVING_PREDICT = re.compile(
     r"/(?i:v1)/(?i:models)/(?P<model>[^/:]+)"
     r"(?:/(?i:versions)/(?P<version>[0-9]+)|/(?i:labels)/(?P<label>[A-Za-z0-9_]+))?:(?i:predict)/?"
 )
-OPEN_INFERENCE_INFER = re.compile(r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+))?/infer/?")
+OPEN_INFERENCE_INFER = re.compile(
+    r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+))?/infer/?"
+)
 
 ALLOWED_METHODS = "OPTIONS, POST"
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -48,7 +51,10 @@ class PredictGateway:
     def __init__(
         self, application: Application, service: PredictionService, *, reply: Reply
     ) -> None:
-        """Mount it with `app.wsgi_app = PredictGateway(app.wsgi_app, …)`; `reply` hands answers to the server."""
+        """Mount it with `app.wsgi_app = PredictGateway(app.wsgi_app, …)`.
+
+        `reply` hands answers to the server.
+        """
         self._application = application
         self._service = service
         self._reply = reply

@@ -1,6 +1,7 @@
 """gunicorn's configuration: front-ends that know neither TensorFlow nor each other.
 
-Hooks run in gunicorn's arbiter or worker, where an exception ends the server: they do next to nothing.
+Hooks run in gunicorn's arbiter or worker, where an exception ends the server: they do next to
+nothing.
 """
 
 import os
@@ -38,14 +39,17 @@ class _Idle:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool:
         self._idle.discard(self._greenlet)
         suppressed = bool(self._timeout.__exit__(kind, error, trace))
         return suppressed or isinstance(error, _IdleConnectionEnd)
 
 
-class FrontEndWorker(GeventWorker):
+class FrontEndWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is not typed
     """gunicorn's gevent worker, which at shutdown does not wait for idle keep-alive connections."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

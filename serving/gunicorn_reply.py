@@ -1,8 +1,8 @@
 """How a prediction's answer leaves through gunicorn: in one system call, or closing the connection.
 
-gunicorn sends a reply's head and body in two system calls and spends on a reply about as much time as
-the whole service does on a request. For the plain case, a body of known length on a connection that
-stays open, the reply is therefore written here; gunicorn offers a value for "already handled".
+gunicorn sends a reply's head and body in two system calls and spends on a reply about as much time
+as the whole service does on a request. For the plain case, a body of known length on a connection
+that stays open, the reply is therefore written here; gunicorn offers a value for "already handled".
 """
 
 import contextlib
@@ -13,8 +13,9 @@ from typing import Any
 from gunicorn.util import http_date
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
+from serving.body import TimeLimit
 from serving.gateway import StartResponse, reply_by_wsgi
-from serving.service import Answer, TimeLimit
+from serving.service import Answer
 
 # How much of a body that nobody wants is read, so that the caller gets to see the answer.
 DRAIN_BYTES = 1 << 20
@@ -36,7 +37,8 @@ class GunicornReply:
         """Send an answer; what comes back is what the WSGI application returns to gunicorn."""
         response = start_response.__self__  # type: ignore[attr-defined]
         if answer.closes:
-            # gunicorn ignores an application's Connection header, and would read the body to its end.
+            # gunicorn ignores an application's Connection header, and would read the body to its
+            # end.
             response.force_close()
             start_response(answer.status, answer.headers)
             return _ReplyThenDrain(answer.body, environ["wsgi.input"], self._time_limit)

@@ -1,7 +1,7 @@
 """`--inline`: model and application in one process, with threads in place of sockets.
 
-For tests, notebooks and debugging: a breakpoint in any of it stops all of it. The same queue, batcher
-and application are used, behind the same interface.
+For tests, notebooks and debugging: a breakpoint in any of it stops all of it. The same queue,
+batcher and application are used, behind the same interface.
 """
 
 import logging
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from exporter import (
@@ -25,10 +24,10 @@ from exporter import (
     Scraper,
     default_store_path,
 )
-from serving.app import make_app
+from serving.app import Application, make_app
 from serving.codecs.base import DecodedRequest
-from serving.gateway import reply_by_wsgi
 from serving.errors import DeadlineExceeded, InternalError, Loading
+from serving.gateway import reply_by_wsgi
 from serving.model import ModelVersion
 from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, table_of
 from serving.prediction import Prediction
@@ -87,7 +86,7 @@ class InlineRunnerClient:
         self.table = table_of(versions)
 
 
-def make_inline_app(settings: Settings) -> Flask:
+def make_inline_app(settings: Settings) -> Application:
     """Return the application with its runner inside, for `app.test_client()` or any WSGI server.
 
     `settings.store_path` must name a directory; TensorFlow is imported here.
@@ -178,7 +177,9 @@ def _make_job(
 ) -> Job:
     specs = version.signatures[request.signature].inputs
     inputs = tuple(request.inputs[spec.name] for spec in specs)
-    shapes = tuple((spec.datatype, array.shape[1:]) for spec, array in zip(specs, inputs, strict=True))
+    shapes = tuple(
+        (spec.datatype, array.shape[1:]) for spec, array in zip(specs, inputs, strict=True)
+    )
     return Job(
         model=version.model,
         version=version.version,

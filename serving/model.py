@@ -1,6 +1,7 @@
-"""What the server knows of a served model: versions, signatures, tensors. Plain data, no TensorFlow.
+"""What the server knows of a served model: versions, signatures, tensors. Plain data.
 
-Datatypes are named as in the Open Inference Protocol: BOOL, INT8 … UINT64, FP16, BF16, FP32, FP64, BYTES.
+Datatypes are named as in the Open Inference Protocol: BOOL, INT8 … UINT64, FP16, BF16, FP32, FP64,
+BYTES.
 """
 
 from dataclasses import dataclass

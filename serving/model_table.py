@@ -1,4 +1,7 @@
-"""The models a front-end knows of, as the runner last told it: one immutable table, replaced whole."""
+"""The models a front-end knows of, as the runner last told it.
+
+One immutable table, replaced whole.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +17,10 @@ MAX_NAMES_IN_MESSAGE = 10
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """Versions by model name, newest first. `is_known` is false until a runner has told what there is."""
+    """Versions by model name, newest first.
+
+    `is_known` is false until a runner has told what there is.
+    """
 
     versions: dict[str, tuple[ModelVersion, ...]] = field(default_factory=dict)
     is_known: bool = False
@@ -28,7 +34,10 @@ class ModelTable:
         if versions is not None:
             return versions
         if not self.is_known:
-            raise Loading(f"model {name[:64]}: no runner is ready yet", retry_after_seconds=LOADING_RETRY_SECONDS)
+            raise Loading(
+                f"model {name[:64]}: no runner is ready yet",
+                retry_after_seconds=LOADING_RETRY_SECONDS,
+            )
         raise UnknownModel(f'no model "{name[:64]}"; served here: {_listed(sorted(self.versions))}')
 
     def ready(self, name: str, version: str | None) -> ModelVersion:
@@ -78,7 +87,13 @@ def table_of(versions: Iterable[ModelVersion]) -> ModelTable:
     for version in versions:
         by_name.setdefault(version.model, []).append(version)
     ordered = {
-        name: tuple(sorted(found, key=lambda one: int(one.version) if one.version.isdecimal() else -1, reverse=True))
+        name: tuple(
+            sorted(
+                found,
+                key=lambda one: int(one.version) if one.version.isdecimal() else -1,
+                reverse=True,
+            )
+        )
         for name, found in by_name.items()
     }
     return ModelTable(ordered, is_known=True)
@@ -101,7 +116,8 @@ def _reason(version: ModelVersion) -> str:
     if version.state == "failed":
         return f"model {version.model} could not be loaded: {version.error}"
     step = f" (step {version.step})" if version.step else ""
-    return f"model {version.model} is {'loading' if version.state in {'loading', 'warming'} else version.state}{step}"
+    state = "loading" if version.state == "warming" else version.state
+    return f"model {version.model} is {state}{step}"
 
 
 def _loading(version: ModelVersion) -> Loading:

@@ -1,4 +1,7 @@
-"""What every child of the supervisor does first: read the settings, start logging, open its block."""
+"""What every child of the supervisor does first.
+
+Read the settings, start logging, open its block.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -41,7 +44,10 @@ def open_process_recorder(
     families: Iterable[Family] = CATALOGUE,
     lock: Lock | None = None,
 ) -> Recorder:
-    """Open this process's block; `lock` replaces the native lock, `tick` is the caller's to call."""
+    """Open this process's block.
+
+    `lock` replaces the native lock, `tick` is the caller's to call.
+    """
     if not settings.record_metrics:
         return NullRecorder(families)
     return open_recorder(store_path_of(settings), role, families=families, lock=lock)

@@ -1,4 +1,7 @@
-"""What one prediction request leaves on /metrics: everything in one call, when its answer is rendered."""
+"""What one prediction request leaves on /metrics.
+
+Everything in one call, when its answer is rendered.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise, product
@@ -16,7 +19,7 @@ class RequestMetrics:
     """The request families of one front-end, with every label set resolved once and kept."""
 
     def __init__(self, recorder: Recorder, models: Iterable[str]) -> None:
-        """Make the configured models' series stand at 0, and those of requests that name no model."""
+        """Make the configured models' series stand at 0, and those of unknown models."""
         self.recorder = recorder
         self._records: dict[tuple[str, str, str, str, str, str], Record] = {}
         self._in_flight: dict[str, Child] = {}
@@ -51,8 +54,9 @@ class RequestMetrics:
     ) -> None:
         """Record one answered request.
 
-        `names` are model, version and protocol; `stamps` the seven monotonic nanoseconds from received to
-        rendered; `sizes` the bytes of request and response; `reason` is empty for a success.
+        `names` are model, version and protocol; `stamps` the seven monotonic nanoseconds from
+        received to rendered; `sizes` the bytes of request and response; `reason` is empty for a
+        success.
         """
         key = (*names, code, reason, outcome)
         record = self._records.get(key)
@@ -75,14 +79,20 @@ class RequestMetrics:
             (child("inferometer_requests_total", **labels, protocol=protocol, code=code), second),
             (
                 child("inferometer_request_duration_seconds", **labels, outcome=outcome),
-                *(child("inferometer_request_phase_seconds", **labels, phase=name) for name in PHASES),
+                *(
+                    child("inferometer_request_phase_seconds", **labels, phase=name)
+                    for name in PHASES
+                ),
                 child("inferometer_request_size_bytes", model=model),
                 child("inferometer_response_size_bytes", model=model),
             ),
         )
 
     def _declare_counters(self, model: str, version: str) -> None:
-        """Declare the counters alone: histograms of requests without a version would double the series."""
+        """Declare the counters alone.
+
+        Histograms of requests without a version would double the series.
+        """
         for name in ("inferometer_requests_total", "inferometer_request_failures_total"):
             closed = [label for label in _FAMILIES[name].labels if label.values]
             for values in product(*(label.values for label in closed)):

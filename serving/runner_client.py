@@ -2,20 +2,13 @@
 
 import itertools
 import logging
-import random
-import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gevent
 import gevent.socket
-from gevent.event import Event
-from gevent.hub import Waiter
-from gevent.monkey import get_original
 
-from serving import __version__
 from serving.codecs.base import DecodedRequest
 from serving.errors import (
     DeadlineExceeded,
@@ -26,20 +19,16 @@ from serving.errors import (
     NotOffered,
     PredictionError,
     QueueFull,
-    RunnerLost,
     UnknownVersion,
     WireError,
 )
 from serving.model import ModelVersion
-from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, decode_models
+from serving.model_table import ModelTable
 from serving.prediction import BatchFacts, Prediction
+from serving.runner_link import RunnerLink
 from serving.wire import (
     LARGE_FRAME_BYTES,
-    PROTOCOL,
-    READ_BYTES,
-    SOCKET_BUFFER_BYTES,
     Frame,
-    FrameReader,
     FrameType,
     decode_tensors,
     encode_frame,
@@ -75,8 +64,8 @@ class SocketRunnerClient:
         self.table = ModelTable()
         self._models_changed = models_changed
         self._request_ids = itertools.count(1)
-        self._ordinary = _Link(path, max_payload_bytes, self._set_table)
-        self._large = _Link(path, max_payload_bytes, lambda _table: None)
+        self._ordinary = RunnerLink(path, max_payload_bytes, self._set_table)
+        self._large = RunnerLink(path, max_payload_bytes, lambda _table: None)
 
     @property
     def is_connected(self) -> bool:
@@ -94,7 +83,9 @@ class SocketRunnerClient:
         for link in (self._ordinary, self._large):
             link.known.wait(patience_seconds)
 
-    def predict(self, version: ModelVersion, request: DecodedRequest, deadline_ns: int) -> Prediction:
+    def predict(
+        self, version: ModelVersion, request: DecodedRequest, deadline_ns: int
+    ) -> Prediction:
         """Send the rows and wait for their outputs until the deadline."""
         described, payload = [], []
         for spec in version.signatures[request.signature].inputs:
@@ -123,200 +114,10 @@ class SocketRunnerClient:
         return self.table.not_ready()
 
     def _set_table(self, table: ModelTable) -> None:
-        # Declared before it is used, so that a version's counters stand at 0 before its first request.
+        # Declared before it is used, so that a version's counters stand at 0 before its first
+        # request.
         self._models_changed(table)
         self.table = table
-
-
-class _Link:
-    """One connection to the runner and the requests waiting on it.
-
-    Reading and writing happen in gevent's hub, on an unpatched non-blocking socket: an answer switches
-    straight to the greenlet that waits for it, and the frames of many requests leave in one system call.
-    """
-
-    def __init__(
-        self, path: Path, max_payload_bytes: int, models_changed: Callable[[ModelTable], None]
-    ) -> None:
-        self.is_up = False
-        self.refusal = ""
-        self._path = path
-        self._max_payload_bytes = max_payload_bytes
-        self._models_changed = models_changed
-        self._waiting: dict[int, Waiter] = {}
-        self._deadlines = _Deadlines(self._expire)
-        self._unsent = bytearray()
-        self._is_flush_due = False
-        self._socket: socket.socket | None = None
-        self._ended = Event()
-        self.known = Event()
-
-    def ask(self, request_id: int, frame: bytes, deadline_ns: int) -> Frame:
-        """Send a request and return the frame that answers it."""
-        if not self.is_up:
-            raise Loading("no runner is ready at the moment", retry_after_seconds=LOADING_RETRY_SECONDS)
-        if len(self._unsent) + len(frame) > SEND_LIMIT_BYTES:
-            raise QueueFull("the runner does not take requests fast enough", retry_after_seconds=1.0)
-        waiter = self._waiting[request_id] = Waiter()
-        try:
-            self._deadlines.add(request_id, deadline_ns)
-            self._send(frame)
-            answer: Frame = waiter.get()
-        finally:
-            self._waiting.pop(request_id, None)
-            self._deadlines.discard(request_id)
-        return answer
-
-    def run(self) -> None:
-        """Keep the connection up for as long as the process lives."""
-        delay = FIRST_RECONNECT_SECONDS
-        while True:
-            try:
-                self._connect()
-            except OSError:
-                pass
-            else:
-                delay = FIRST_RECONNECT_SECONDS
-                self._ended.wait()
-                self._lose()
-            gevent.sleep(delay * random.uniform(1 - RECONNECT_JITTER, 1 + RECONNECT_JITTER))  # noqa: S311
-            delay = min(2 * delay, LONGEST_RECONNECT_SECONDS)
-
-    def _connect(self) -> None:
-        sock = get_original("socket", "socket")(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(str(self._path))
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        except OSError:
-            sock.close()
-            raise
-        self._socket = sock
-        self._reader = FrameReader(self._max_payload_bytes)
-        self._ended.clear()
-        self._readable = gevent.get_hub().loop.io(sock.fileno(), READ_EVENT)
-        self._readable.start(self._read)
-        self._send(encode_frame(FrameType.HELLO, 0, {"protocol": PROTOCOL, "build": __version__}))
-
-    def _read(self) -> None:
-        """Take what has arrived; runs in the hub, so it must not wait."""
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(READ_BYTES)
-            for frame in self._reader.feed(data):
-                self._take(frame)
-        except BlockingIOError:
-            return
-        except (OSError, WireError) as error:
-            logger.warning("the connection to the runner ended: %s", error)
-            data = b""
-        if not data:
-            self._readable.close()
-            self._ended.set()
-
-    def _take(self, frame: Frame) -> None:
-        if frame.type in {FrameType.RESULT, FrameType.FAILURE}:
-            waiter = self._waiting.get(frame.request_id)
-            # None when its deadline has passed: nobody waits for this answer any more.
-            if waiter is not None:
-                waiter.switch(frame)
-        elif frame.type == FrameType.MODELS:
-            self._models_changed(decode_models(frame.payload))
-            self.is_up, self.refusal = True, ""
-            self.known.set()
-        elif frame.type == FrameType.GOODBYE:
-            self.refusal = f"the runner refuses this front-end: {frame.head.get('reason')}"
-
-    def _expire(self, request_id: int) -> None:
-        """Tell a request that its time is up, and the runner that nobody waits for it; runs in the hub."""
-        waiter = self._waiting.pop(request_id, None)
-        if waiter is not None:
-            self._send(encode_frame(FrameType.CANCEL, request_id, {}))
-            waiter.throw(DeadlineExceeded("the deadline passed before the model had answered"))
-
-    def _lose(self) -> None:
-        """Fail what waits: it is never sent again, since an input that kills one runner kills the next."""
-        self.is_up = False
-        assert self._socket is not None
-        self._socket.close()
-        self._socket = None
-        self._unsent.clear()
-        waiting, self._waiting = self._waiting, {}
-        for waiter in waiting.values():
-            error = RunnerLost(
-                "the runner ended while it had the request",
-                retry_after_seconds=RUNNER_LOST_RETRY_SECONDS,
-            )
-            gevent.get_hub().loop.run_callback(waiter.throw, error)
-
-    def _send(self, frame: bytes) -> None:
-        self._unsent += frame
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            gevent.get_hub().loop.run_callback(self._flush)
-
-    def _flush(self) -> None:
-        """Send what has gathered in this turn of the loop; runs in the hub, so it must not wait."""
-        self._is_flush_due = False
-        if self._socket is None or not self._unsent:
-            return
-        try:
-            sent = self._socket.send(self._unsent)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            # The reading side sees the end of the connection and says so to everyone waiting.
-            self._unsent.clear()
-            return
-        del self._unsent[:sent]
-        if self._unsent:
-            self._is_flush_due = True
-            gevent.spawn(self._flush_when_writable, self._socket)
-
-    def _flush_when_writable(self, sock: socket.socket) -> None:
-        gevent.socket.wait_write(sock.fileno())
-        self._flush()
-
-
-class _Deadlines:
-    """The deadlines of waiting requests, with one timer for all: most requests are answered long before."""
-
-    def __init__(self, expire: Callable[[int], None]) -> None:
-        self._expire = expire
-        self._pending: dict[int, int] = {}
-        self._timer: Any = None
-        self._due_ns = 0
-
-    def add(self, request_id: int, deadline_ns: int) -> None:
-        """Watch a request until it is discarded."""
-        self._pending[request_id] = deadline_ns
-        if self._timer is None or deadline_ns < self._due_ns:
-            self._start(deadline_ns)
-
-    def discard(self, request_id: int) -> None:
-        """Forget a request."""
-        self._pending.pop(request_id, None)
-
-    def _start(self, deadline_ns: int) -> None:
-        if self._timer is not None:
-            self._timer.close()
-        self._due_ns = deadline_ns
-        seconds = max(0.0, (deadline_ns - time.monotonic_ns()) / NANOSECONDS)
-        self._timer = gevent.get_hub().loop.timer(seconds)
-        self._timer.start(self._fire)
-
-    def _fire(self) -> None:
-        """Expire what is due and sleep until the next; runs in the hub."""
-        self._timer.close()
-        self._timer = None
-        now = time.monotonic_ns()
-        due = [request_id for request_id, deadline in self._pending.items() if deadline <= now]
-        for request_id in due:
-            del self._pending[request_id]
-        if self._pending:
-            self._start(min(self._pending.values()))
-        for request_id in due:
-            self._expire(request_id)
 
 
 def _prediction(frame: Frame) -> Prediction:

@@ -1,6 +1,7 @@
 """The story of one prediction, top to bottom: check, read, decode, ask the runner, render, record.
 
-It knows neither Flask nor sockets: the gateway brings a WSGI environment, the client brings outputs.
+It knows neither Flask nor sockets: the gateway brings a WSGI environment, the client brings
+outputs.
 """
 
 import logging
@@ -11,8 +12,8 @@ from urllib.parse import parse_qsl
 
 from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
-from serving.codecs.finite import reject_nonfinite
 from serving.codecs.base import Codec, DecodedRequest
+from serving.codecs.finite import reject_nonfinite
 from serving.errors import InternalError, InvalidInput, PredictionError, TooLarge, UnknownVersion
 from serving.model import ModelVersion
 from serving.prediction import RunnerClient
@@ -42,7 +43,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply: status line, headers, body. `closes` says that the request's body was not read whole."""
+    """A reply: status line, headers, body.
+
+    `closes` says that the request's body was not read whole.
+    """
 
     status: str
     headers: list[tuple[str, str]]
@@ -83,7 +87,7 @@ class PredictionService:
         *,
         time_limit: TimeLimit,
     ) -> None:
-        """`time_limit` returns a context manager that raises TimeoutError after that many seconds."""
+        """`time_limit` returns a context that raises TimeoutError after that many seconds."""
         self._client = client
         self._metrics = metrics
         self._settings = settings
@@ -94,7 +98,10 @@ class PredictionService:
         self._bodies = BodyBudget(settings.max_buffered_bytes)
 
     def answer(self, codec: Codec, target: Target, environ: Environ) -> Answer:
-        """Predict; every failure is an answer too, and every answer is recorded before it is returned."""
+        """Predict.
+
+        Every failure is an answer too, and every answer is recorded before it is returned.
+        """
         request = _Request(request_id_of(environ), time.monotonic_ns())
         if target.model in self._settings.models:
             request.model = target.model
@@ -139,15 +146,16 @@ class PredictionService:
         return self._client.table.ready(target.model, target.version)
 
     def _deadline(self, environ: Environ, received: int, wanted_seconds: float | None) -> int:
-        """Return the monotonic nanosecond by which to answer: the least of the caller's wishes and ours."""
+        """Return the monotonic nanosecond by which to answer.
+
+        The least of the caller's wishes and ours.
+        """
         seconds = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
         if wanted_seconds is not None:
             seconds = min(seconds, wanted_seconds)
         return received + int(seconds * NANOSECONDS)
 
-    def _read(
-        self, environ: Environ, request: _Request, held: HeldBytes, deadline: int
-    ) -> bytes:
+    def _read(self, environ: Environ, request: _Request, held: HeldBytes, deadline: int) -> bytes:
         body = read_body(
             environ,
             limits=self._limits,
@@ -162,13 +170,23 @@ class PredictionService:
     def _check(self, decoded: DecodedRequest) -> None:
         limit = self._settings.max_request_rows
         if decoded.rows > limit:
-            raise TooLarge(f"{decoded.rows:,} rows in one request; the limit is {limit:,}: split it")
+            raise TooLarge(
+                f"{decoded.rows:,} rows in one request; the limit is {limit:,}: split it"
+            )
         if self._settings.reject_nonfinite_inputs:
             reject_nonfinite(decoded)
 
     def _succeed(self, codec: Codec, request: _Request, body: bytes) -> Answer:
         stamps = request.stamps(time.monotonic_ns())
-        self._record(codec, request, "200", "", OK, stamps, len(body))
+        self._metrics.record(
+            (request.model, request.version, codec.protocol),
+            code="200",
+            reason="",
+            outcome=OK,
+            stamps=stamps,
+            sizes=(request.body_bytes, len(body)),
+            rows=request.rows,
+        )
         headers = self._headers(request, stamps, len(body))
         return Answer("200 OK", headers, body)
 
@@ -177,32 +195,22 @@ class PredictionService:
         body = error_body(error, request.request_id)
         stamps = request.stamps(time.monotonic_ns())
         status = status_of(error)
-        self._record(codec, request, status[:3], error.reason, outcome_of(error), stamps, len(body))
+        self._metrics.record(
+            (request.model, request.version, codec.protocol),
+            code=status[:3],
+            reason=error.reason,
+            outcome=outcome_of(error),
+            stamps=stamps,
+            sizes=(request.body_bytes, len(body)),
+            rows=0,
+        )
         headers = self._headers(request, stamps, len(body))
         headers += error_headers(error)
         return Answer(status, headers, body, closes=not request.body_is_read)
 
-    def _record(
-        self,
-        codec: Codec,
-        request: _Request,
-        code: str,
-        reason: str,
-        outcome: str,
-        stamps: tuple[int, ...],
-        body_bytes: int,
-    ) -> None:
-        self._metrics.record(
-            (request.model, request.version, codec.protocol),
-            code=code,
-            reason=reason,
-            outcome=outcome,
-            stamps=stamps,
-            sizes=(request.body_bytes, body_bytes),
-            rows=request.rows,
-        )
-
-    def _headers(self, request: _Request, stamps: tuple[int, ...], body_bytes: int) -> list[tuple[str, str]]:
+    def _headers(
+        self, request: _Request, stamps: tuple[int, ...], body_bytes: int
+    ) -> list[tuple[str, str]]:
         headers = [
             ("Content-Type", JSON),
             ("Content-Length", str(body_bytes)),

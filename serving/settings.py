@@ -30,7 +30,9 @@ MEBIBYTE = 1 << 20
 
 
 def _split_list(value: object) -> object:
-    return [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
+    return (
+        [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
+    )
 
 
 def _split_models(value: object) -> object:
@@ -60,7 +62,9 @@ class Settings(BaseModel):
         default_factory=dict, description="models to serve, each NAME=PATH"
     )
     host: str = Field("127.0.0.1", description="address the server listens on")
-    port: int = Field(8501, ge=0, le=65535, description="port of the server; 0 lets the kernel choose")
+    port: int = Field(
+        8501, ge=0, le=65535, description="port of the server; 0 lets the kernel choose"
+    )
     metrics_host: str = Field("127.0.0.1", description="address the exporter listens on")
     metrics_port: int = Field(8502, ge=0, le=65535, description="port of the exporter's /metrics")
     # One front-end fills about one core; the runner and the kernel need the rest.
@@ -99,7 +103,9 @@ class Settings(BaseModel):
     # Every shape is a queue of its own that never fills.
     queue_limit_keys: int = Field(64, ge=1, description="distinct row shapes waiting per model")
     intra_op_threads: int | None = Field(
-        None, ge=1, description="TensorFlow's threads within an operation; default: cores less workers"
+        None,
+        ge=1,
+        description="TensorFlow's threads within an operation; default: cores less workers",
     )
     # More made neither a small nor a large network faster.
     inter_op_threads: int = Field(1, ge=1, description="TensorFlow's threads across operations")
@@ -135,7 +141,8 @@ class Settings(BaseModel):
         25.0, ge=0, description="how long requests in flight may take to finish at shutdown"
     )
     record_metrics: bool = Field(
-        default=True, description="false only to measure what recording costs: /metrics is then empty"
+        default=True,
+        description="false only to measure what recording costs: /metrics is then empty",
     )
 
     @model_validator(mode="after")
@@ -149,8 +156,9 @@ class Settings(BaseModel):
         for name, path in self.models.items():
             if not MODEL_NAME.fullmatch(name) or name in RESERVED_MODEL_NAMES:
                 yield (
-                    f"models: {name!r} cannot be a model's name; use 1 to 64 letters, digits, '_', '-' "
-                    f"and '.', beginning with a letter, digit or '_', and not {sorted(RESERVED_MODEL_NAMES)}"
+                    f"models: {name!r} cannot be a model's name; use 1 to 64 letters, digits, "
+                    "'_', '-' and '.', beginning with a letter, a digit or '_', "
+                    f"and not {sorted(RESERVED_MODEL_NAMES)}"
                 )
             if not path.exists():
                 yield f"models: {name}: no such file or folder: {path}"
@@ -167,7 +175,9 @@ class Settings(BaseModel):
                 f"({self.queue_limit_rows}): such a request could never be admitted"
             )
         sizes = self.allowed_batch_rows
-        if sizes and (sizes[-1] != self.max_batch_rows or list(sizes) != sorted(set(sizes)) or sizes[0] < 1):
+        if sizes and (
+            sizes[-1] != self.max_batch_rows or list(sizes) != sorted(set(sizes)) or sizes[0] < 1
+        ):
             yield (
                 f"allowed_batch_rows: {list(sizes)} must rise from at least 1 and end with "
                 f"max_batch_rows ({self.max_batch_rows})"

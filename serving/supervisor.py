@@ -1,7 +1,7 @@
 """The supervisor: starts front-ends, runner and exporter, restarts what dies, ends them in order.
 
-It has one thread, holds the listening sockets so that callers wait in the kernel's queue and are not
-refused while a child restarts, and owns the store directory.
+It has one thread, holds the listening sockets so that callers wait in the kernel's queue and are
+not refused while a child restarts, and owns the store directory.
 """
 
 import logging
@@ -100,7 +100,9 @@ class Supervisor:
             for key, _ in ready:
                 if key.data is not None:
                     code = key.data.ended()
-                    logger.warning("%s ended with %s; restarting it", key.data.name, _exit_text(code))
+                    logger.warning(
+                        "%s ended with %s; restarting it", key.data.name, _exit_text(code)
+                    )
             now = time.monotonic()
             for child in self._children:
                 if child.restart_at is not None and child.restart_at <= now:
@@ -111,14 +113,13 @@ class Supervisor:
         return max(0.0, min(planned) - time.monotonic()) if planned else None
 
     def _stop(self) -> None:
-        """Let requests in flight finish, then end the runner, then the exporter, which folds the counts."""
+        """Let requests in flight finish, then end the runner, and the exporter last."""
         logger.info("stopping")
         exporter, runner, front_end = self._children
-        # Without this socket the kernel refuses new connections once the front-ends have closed theirs.
+        # Without this socket the kernel refuses new connections once the front-ends have closed
+        # theirs.
         self._listener.close()
-        front_end.stop(
-            signal.SIGTERM, self._settings.drain_seconds + FRONT_END_STOP_MARGIN_SECONDS
-        )
+        front_end.stop(signal.SIGTERM, self._settings.drain_seconds + FRONT_END_STOP_MARGIN_SECONDS)
         runner.stop(signal.SIGTERM, RUNNER_STOP_SECONDS)
         self._metrics_listener.close()
         exporter.stop(signal.SIGTERM, EXPORTER_STOP_SECONDS)
@@ -160,8 +161,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _environment() -> dict[str, str]:
-    """Return the children's environment: ours, less what gunicorn would read settings and sockets from."""
-    dropped = {"GUNICORN_CMD_ARGS", "GUNICORN_FD", "GUNICORN_PID", "LISTEN_PID", "LISTEN_FDS", "WEB_CONCURRENCY"}
+    """Return the children's environment.
+
+    Ours, less what gunicorn would read settings and sockets from.
+    """
+    dropped = {
+        "GUNICORN_CMD_ARGS",
+        "GUNICORN_FD",
+        "GUNICORN_PID",
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "WEB_CONCURRENCY",
+    }
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 

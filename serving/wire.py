@@ -1,9 +1,9 @@
 """Frames between front-ends and the runner: their bytes, and the tensors in them.
 
 A frame is 24 bytes little-endian (magic `IM`, protocol, type, head length u32, payload length u64,
-request id u64), then a JSON head, then the payload. Tensors lie in the payload in the order the head
-names them, row-major without padding; a BYTES element is a u32 length and its bytes, as in the Open
-Inference Protocol's binary extension.
+request id u64), then a JSON head, then the payload. Tensors lie in the payload in the order the
+head names them, row-major without padding; a BYTES element is a u32 length and its bytes, as in the
+Open Inference Protocol's binary extension.
 """
 
 import struct
@@ -27,7 +27,8 @@ FRAME = struct.Struct("<2sBBIQQ")
 ELEMENT_LENGTH = struct.Struct("<I")
 
 MAX_HEAD_BYTES = 64 << 10
-# Small frames must not wait behind a large one, so each front-end has a second connection for those.
+# Small frames must not wait behind a large one, so each front-end has a second connection for
+# those.
 LARGE_FRAME_BYTES = 256 << 10
 READ_BYTES = 256 << 10
 SOCKET_BUFFER_BYTES = 1 << 20
@@ -137,7 +138,8 @@ def decode_tensors(
 ) -> list[tuple[str, str, np.ndarray]]:
     """Return (name, datatype, array) for each (name, datatype, shape) in order.
 
-    Numeric arrays are read-only views of the payload. Raises WireError when the payload does not fit.
+    Numeric arrays are read-only views of the payload. Raises WireError when the payload does not
+    fit.
     """
     tensors = []
     position = 0
@@ -150,7 +152,9 @@ def decode_tensors(
                 array, position = _decode_bytes(payload, position, count)
             else:
                 dtype = NUMPY_DTYPES[datatype]
-                array = np.frombuffer(payload, dtype, count, position) if count else np.empty(0, dtype)
+                array = (
+                    np.frombuffer(payload, dtype, count, position) if count else np.empty(0, dtype)
+                )
                 position += count * dtype.itemsize
             tensors.append((name, datatype, array.reshape(shape)))
         except (KeyError, ValueError, struct.error) as error:

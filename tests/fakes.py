@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 
 import numpy as np
+
 from serving.model import Signature, TensorSpec
 
 
@@ -24,7 +25,9 @@ class DoublingModel:
         self.extra_rows = extra_rows
         spec = TensorSpec("x", "FP32", (-1, 2))
         self.signatures: Mapping[str, Signature] = {
-            "serving_default": Signature("serving_default", (spec,), (TensorSpec("y", "FP32", (-1, 2)),))
+            "serving_default": Signature(
+                "serving_default", (spec,), (TensorSpec("y", "FP32", (-1, 2)),)
+            )
         }
 
     def call(self, signature: str, inputs: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
-"""The format of a block: header, append-only table of families and series, 8-byte values.
+r"""The format of a block: header, append-only table of families and series, 8-byte values.
 
 | offset | bytes | field                                                                        |
 | ------ | ----- | ---------------------------------------------------------------------------- |
-| 0      | 8     | magic `INFEROM\\0`; 8: u32 format version; 12: u32 header size                |
+| 0      | 8     | magic `INFEROM\0`; 8: u32 format version; 12: u32 header size                |
 | 16     | 8     | block id, random; 24: pid; 32: start time of the process; 40: PID namespace  |
 | 48     | 16    | boot id; 64: role, 16 bytes, NUL-padded; 80: f64 wall-clock time of creation  |
 | 88     | 8 × 4 | table offset, table capacity, values offset, values capacity, in bytes       |
@@ -10,12 +10,13 @@
 | 128    | 8     | commit word: bytes of the table in use; from here on the header is mutable   |
 | 136    | 8 × 4 | heartbeat (monotonic ns), CPU time (ns), exit note, generation               |
 
-Every mutable field is written by one aligned 8-byte store. A table entry is a u32 length (a multiple
-of 8), a u32 CRC-32 of what follows, a u32 kind, and a body padded with NULs. It is complete, and its
-values are initialised, before the commit word moves past it: a reader never sees half of it.
+Every mutable field is written by one aligned 8-byte store. A table entry is a u32 length (a
+multiple of 8), a u32 CRC-32 of what follows, a u32 kind, and a body padded with NULs. It is
+complete, and its values are initialised, before the commit word moves past it: a reader never sees
+half of it.
 
-A series' values: counter: created, value. Gauge: created, value, stamp. Histogram: created, sum, one
-cell per bucket (not cumulative) with +Inf last. `created` is wall-clock seconds.
+A series' values: counter: created, value. Gauge: created, value, stamp. Histogram: created, sum,
+one cell per bucket (not cumulative) with +Inf last. `created` is wall-clock seconds.
 """
 
 import json
@@ -99,7 +100,10 @@ class BlockHeader:
 
     @classmethod
     def decode(cls, data: bytes, file_bytes: int) -> "BlockHeader":
-        """Read a header; raise BlockError when it is not one or promises more than the file holds."""
+        """Read a header.
+
+        Raise BlockError when it is not one or promises more than the file holds.
+        """
         if not data:
             raise BlockError("empty", "the file is empty")
         if len(data) < HEADER_BYTES:
@@ -109,13 +113,14 @@ class BlockHeader:
         packed = data[: HEADER.size]
         (_, version, header_bytes, *fields) = HEADER.unpack(packed)
         if version != FORMAT_VERSION:
-            raise BlockError("version", f"format version {version}, this release reads {FORMAT_VERSION}")
+            raise BlockError(
+                "version", f"format version {version}, this release reads {FORMAT_VERSION}"
+            )
         (crc,) = HEADER_CRC.unpack_from(data, HEADER_CRC_OFFSET)
         if crc != zlib.crc32(packed) or header_bytes != HEADER_BYTES:
             raise BlockError("corrupt", "the header's checksum does not fit")
-        *ids, boot_id, role, created, table_at, table_bytes, values_at, values_bytes = fields
-        role = role.rstrip(b"\0").decode("utf-8", "replace")
-        header = cls(*ids, boot_id, role, created, table_at, table_bytes, values_at, values_bytes)
+        fields[5] = fields[5].rstrip(b"\0").decode("utf-8", "replace")
+        header = cls(*fields)
         header._check_extent(file_bytes)
         return header
 
@@ -129,7 +134,10 @@ class BlockHeader:
 
 @dataclass(frozen=True, slots=True)
 class SeriesEntry:
-    """One series of a block: the number of its family, its label values, its first value's index."""
+    """One series of a block.
+
+    The number of its family, its label values, its first value's index.
+    """
 
     family_id: int
     labels: tuple[str, ...]

@@ -24,7 +24,10 @@ from exporter.errors import BlockError
 
 
 class BlockReader:
-    """One block file, as last read. `refresh` reads what has changed; the table is only ever appended to."""
+    """One block file, as last read. `refresh` reads what has changed.
+
+    The table is only ever appended to.
+    """
 
     def __init__(self, path: Path) -> None:
         """Name the file; nothing is read before `refresh`."""
@@ -43,8 +46,8 @@ class BlockReader:
         """Read the file as it is now. Raises BlockError when it is not a readable block."""
         descriptor = _open(self.path)
         try:
-            # Liveness first: a process that dies while its values are read is seen as alive, and its
-            # final values are read by the next refresh, never the other way round.
+            # Liveness first: a process that dies while its values are read is seen as alive, and
+            # its final values are read by the next refresh, never the other way round.
             alive = not _lock_is_free(descriptor)
             header = BlockHeader.decode(
                 os.pread(descriptor, HEADER_BYTES, 0), os.fstat(descriptor).st_size
@@ -92,7 +95,10 @@ class BlockReader:
         self.is_damaged = self._parsed < committed
 
     def _read_values(self, descriptor: int) -> None:
-        """Read the values in use in one call; `values` is indexed like the block, less `values_start`."""
+        """Read the values in use in one call.
+
+        `values` is indexed like the block, less `values_start`.
+        """
         assert self.header is not None
         end = max(
             (s.index + self.table.families[s.family_id].cells for s in self.table.series[-1:]),

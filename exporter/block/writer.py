@@ -77,7 +77,10 @@ class BlockWriter:
         self.words[CPU_WORD] = time.process_time_ns()
 
     def note_exit(self, cause: str) -> None:
-        """Note why this process ends; the first note wins. One store: allowed in a signal handler."""
+        """Note why this process ends; the first note wins. One store.
+
+        Allowed in a signal handler.
+        """
         if not self.words[EXIT_NOTE_WORD]:
             self.words[EXIT_NOTE_WORD] = EXIT_NOTES[cause]
 

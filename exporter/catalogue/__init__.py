@@ -1,6 +1,7 @@
-"""The metric catalogue: every family there is, by section. A metric is one row in one of these files.
+"""The metric catalogue: every family there is, by section. A metric is a row in one of the files.
 
-`python -m exporter.catalogue` writes METRICS.md from it, `--check` says whether the file is current.
+`python -m exporter.catalogue` writes METRICS.md from it, `--check` says whether the file is
+current.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,4 @@ SECTIONS = (
     Section("The exporter itself", itself.__doc__ or "", itself.FAMILIES),
 )
 
-CATALOGUE: tuple[Family, ...] = tuple(
-    family for section in SECTIONS for family in section.families
-)
+CATALOGUE: tuple[Family, ...] = tuple(family for section in SECTIONS for family in section.families)

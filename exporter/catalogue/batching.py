@@ -1,4 +1,7 @@
-"""What the runner's batcher does: how full the batches are, how long rows wait, how busy the device is."""
+"""What the runner's batcher does.
+
+How full the batches are, how long rows wait, how busy the device is.
+"""
 
 from exporter.catalogue.requests import LATENCY_SECONDS, MODEL, VERSION
 from exporter.metric import Label, counter, gauge, histogram

@@ -4,13 +4,13 @@ from exporter.catalogue.processes import ROLES
 from exporter.metric import Label, counter, gauge
 
 SKIP_REASONS = (
-    "empty", "truncated", "magic", "version", "corrupt", "owner", "not_regular", "unreadable", "foreign",
-)  # fmt: skip
+    "empty", "truncated", "magic", "version", "corrupt", "owner", "not_regular", "unreadable",
+    "foreign" )  # fmt: skip
 
 FAMILIES = (
     gauge(
         "inferometer_build_info",
-        "1, with the versions of Inferometer, Python and TensorFlow (empty where it is not installed).",
+        "1, with the versions of Inferometer, Python and TensorFlow (empty where not installed).",
         Label("version"), Label("python"), Label("tensorflow"),
     ),
     gauge(
@@ -23,7 +23,7 @@ FAMILIES = (
         "How long the collector's last run took.",
         Label("collector"),
     ),
-    gauge("inferometer_exporter_merge_seconds", "How long merging all blocks took for this scrape."),
+    gauge("inferometer_exporter_merge_seconds", "How long merging all blocks took."),
     gauge("inferometer_exporter_series", "Series in this scrape that come from the store."),
     gauge("inferometer_exporter_blocks", "Processes' blocks read for this scrape."),
     counter(

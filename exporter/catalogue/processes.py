@@ -1,4 +1,7 @@
-"""The processes of this server. Counts and CPU time of dead processes are kept, so they never fall."""
+"""The processes of this server.
+
+Counts and CPU time of dead processes are kept, so they never fall.
+"""
 
 from exporter.metric import Label, counter, gauge
 
@@ -18,7 +21,7 @@ FAMILIES = (
         "CPU time used, user and system, dead processes included.",
         ROLE, by=ROLES,
     ),
-    gauge("inferometer_process_resident_memory_bytes", "Resident memory of the processes alive.", ROLE),
+    gauge("inferometer_process_resident_memory_bytes", "Resident memory of processes alive.", ROLE),
     gauge("inferometer_process_open_fds", "File descriptors held by the processes alive.", ROLE),
     gauge(
         "inferometer_listen_backlog_connections",

@@ -7,13 +7,13 @@ HEAD = """# Metrics
 
 Written by `make metrics` from `exporter/catalogue/`; do not edit.
 
-Times are in seconds, sizes in bytes, ratios 0 to 1. Counters, histograms and summed gauges stand at 0 from
-start-up for every label value that is known, so that `rate()` sees their first increment. Timestamps, info
-rows and other facts of which a 0 would be false are absent until they are known.
+Times are in seconds, sizes in bytes, ratios 0 to 1. Counters, histograms and summed gauges stand at
+0 from start-up for every label value that is known, so that `rate()` sees their first increment.
+Timestamps, info rows and other facts of which a 0 would be false are absent until they are known.
 
 `model` and `version` are names that are served here; a request for anything else is counted under
-`__unknown__`. Over processes counters and histograms add up, dead processes included; each gauge says how
-it is merged.
+`__unknown__`. Over processes counters and histograms add up, dead processes included; each gauge
+says how it is merged.
 """
 
 
@@ -31,11 +31,12 @@ def _section(section: Section) -> str:
 
 
 def _row(family: Family) -> str:
-    kind = family.kind
+    kind: str = family.kind
     if kind == "gauge" and family.recorded_by:
         kind = f"gauge ({family.merge})"
     labels = ", ".join(
-        f"`{label.name}`" + (": " + ", ".join(f"`{v}`" for v in label.values) if label.values else "")
+        f"`{label.name}`"
+        + (": " + ", ".join(f"`{v}`" for v in label.values) if label.values else "")
         for label in family.labels
     )
     meaning = family.help

@@ -11,8 +11,9 @@ SIZE_BYTES = tuple(float(256 * 4**k) for k in range(10))  # 256 B to 64 MiB
 PROTOCOLS = ("tf_serving", "open_inference")
 CODES = ("200", "400", "404", "408", "413", "415", "500", "501", "503", "504")
 REASONS = (
-    "invalid_input", "unknown_model", "unknown_version", "too_large", "queue_full", "predicted_late",
-    "deadline_exceeded", "draining", "loading", "model_error", "runner_lost", "internal",
+    "invalid_input", "unknown_model", "unknown_version", "too_large", "queue_full",
+    "predicted_late", "deadline_exceeded", "draining", "loading", "model_error", "runner_lost",
+    "internal",
 )  # fmt: skip
 OUTCOMES = ("ok", "client_error", "server_error")
 PHASES = ("parse", "queue", "assemble", "compute", "deliver", "render")
@@ -34,7 +35,7 @@ FAMILIES = (
     ),
     histogram(
         "inferometer_request_duration_seconds",
-        "Whole prediction request, from the request's head to the rendered answer, failures included.",
+        "Whole prediction request, from its head to the rendered answer, failures included.",
         MODEL, VERSION, Label("outcome", OUTCOMES), buckets=LATENCY_SECONDS, by=BY,
     ),
     histogram(

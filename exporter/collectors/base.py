@@ -1,7 +1,7 @@
 """What a collector is, and how one is run: guarded, timed, its success shown.
 
-A collector reads something at each scrape and yields prometheus_client's `Metric` families. A new one
-is a file beside this one and a line in the table of `__init__.py`.
+A collector reads something at each scrape and yields prometheus_client's `Metric` families. A new
+one is a file beside this one and a line in the table of `__init__.py`.
 """
 
 import logging

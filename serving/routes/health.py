@@ -14,7 +14,8 @@ def make_blueprint(client: RunnerClient) -> Blueprint:
     @blueprint.get("/livez")
     @blueprint.get("/v2/health/live")
     def live() -> ResponseReturnValue:
-        # The front-end answers, whatever the runner does: a restart of this process would not help it.
+        # The front-end answers, whatever the runner does: a restart of this process would not help
+        # it.
         return {"status": "alive", "live": True}
 
     @blueprint.get("/readyz")

@@ -1,4 +1,7 @@
-"""The Open Inference Protocol's routes beside inference: server and model metadata, model readiness."""
+"""The Open Inference Protocol's routes beside inference.
+
+Server and model metadata, model readiness.
+"""
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue

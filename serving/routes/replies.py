@@ -63,8 +63,8 @@ def _http_error(error: HTTPException) -> Response:
     return Response(body, code, headers, content_type=JSON)
 
 
-def _defect(_error: Exception) -> Response:
-    logger.exception("request %s failed for a reason of the server", g.request_id)
+def _defect(error: Exception) -> Response:
+    logger.error("request %s failed for a reason of the server", g.request_id, exc_info=error)
     return _prediction_error(InternalError("the server failed; its log says why"))
 
 

@@ -1,1 +1,4 @@
-"""The model runner: the process that owns TensorFlow, the queue, the batcher and the loaded models."""
+"""The model runner.
+
+The process that owns TensorFlow, the queue, the batcher and the loaded models.
+"""

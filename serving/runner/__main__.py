@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> int:
 
 def _run(settings: Settings, stopping: threading.Event) -> None:
     recorder = open_process_recorder(settings, "runner")
-    # TensorFlow takes seconds to import. Front-ends connect meanwhile, so that all of them learn of a
-    # ready model in the same moment, and the process is on /metrics.
+    # TensorFlow takes seconds to import. Front-ends connect meanwhile, so that all of them learn of
+    # a ready model in the same moment, and the process is on /metrics.
     listener = _listen(runner_socket_path(settings))
     from serving.runner import tensorflow_model
     from serving.runner.receiver import Receiver

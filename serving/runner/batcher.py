@@ -1,7 +1,7 @@
 """The batch thread of one model: take rows, assemble, compute, split, answer.
 
-Work-conserving: it takes what is there as soon as the device is free. A batch that fails is run again
-member by member, so that one bad row costs its own request only.
+Work-conserving: it takes what is there as soon as the device is free. A batch that fails is run
+again member by member, so that one bad row costs its own request only.
 """
 
 import itertools
@@ -41,13 +41,18 @@ class Batcher:
         find: Callable[[str, str], ServedVersion | None],
         after_batch: Callable[[], None],
     ) -> None:
-        """`find` returns a version that is served; `after_batch` sends what the batch has answered."""
+        """`find` returns a version that is served.
+
+        `after_batch` sends what the batch has answered.
+        """
         self.clock = BatchClock()
         self._queue = queue
         self._find = find
         self._after_batch = after_batch
         self._batch_ids = itertools.count(1)
-        self._thread = threading.Thread(target=self._run, name=f"batcher-{queue.model}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"batcher-{queue.model}", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to take batches."""
@@ -63,7 +68,9 @@ class Batcher:
             try:
                 self._handle(batch)
             except Exception:
-                logger.exception("model %s: a batch failed for a reason of the server", self._queue.model)
+                logger.exception(
+                    "model %s: a batch failed for a reason of the server", self._queue.model
+                )
                 _fail(batch.slices, InternalError("the server failed; its log says why"))
             self._after_batch()
 
@@ -95,7 +102,10 @@ class Batcher:
                 member.job.fail(error)
 
     def _compute(self, served: ServedVersion, batch: Batch) -> PredictionError | None:
-        """Run one device call and hand its outputs to the members; return why it failed, if it did."""
+        """Run one device call and hand its outputs to the members.
+
+        Return why it failed, if it did.
+        """
         signature = batch.slices[0].job.signature
         is_batched = served.batchable[signature]
         padding = batch.padded_rows - batch.rows if is_batched else 0
@@ -175,7 +185,9 @@ def _split(
         job = piece.job
         job.assembled_ns = job.assembled_ns or assembled
         job.computed_ns = computed
-        part = {name: array[offset:end] for name, array in outputs.items()} if is_shared else outputs
+        part = (
+            {name: array[offset:end] for name, array in outputs.items()} if is_shared else outputs
+        )
         job.add_part(part, piece.stop, facts)
         offset = end
 

@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class ModelCatalog:
-    """The models of this runner and the state of each; one thread loads them, one after the other."""
+    """The models of this runner and the state of each.
+
+    One thread loads them, one after the other.
+    """
 
     def __init__(
         self,
@@ -71,7 +74,11 @@ class ModelCatalog:
                 # A model that cannot be loaded must not keep the others from being served.
                 level = logging.ERROR
                 logger.log(
-                    level, "model %s: %s", name, error, exc_info=not isinstance(error, ModelLoadError)
+                    level,
+                    "model %s: %s",
+                    name,
+                    error,
+                    exc_info=not isinstance(error, ModelLoadError),
                 )
                 self._recorder.child("inferometer_model_load_failures_total", model=name).inc()
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -101,7 +108,11 @@ class ModelCatalog:
         self._serve(name, source, loaded, results)
 
     def _serve(
-        self, name: str, source: ModelSource, loaded: LoadedModel, results: Mapping[str, WarmUpResult]
+        self,
+        name: str,
+        source: ModelSource,
+        loaded: LoadedModel,
+        results: Mapping[str, WarmUpResult],
     ) -> None:
         version = self._versions[name]
         results[version.default_signature].teach(self._queues[name].durations)

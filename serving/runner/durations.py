@@ -6,7 +6,10 @@ OUTLIER_FACTOR = 4.0
 
 
 class DurationEstimate:
-    """A moving average per power-of-two batch size, linear in between. Written by one batch thread."""
+    """A moving average per power-of-two batch size, linear in between.
+
+    Written by one batch thread.
+    """
 
     def __init__(self) -> None:
         """Know nothing yet: every estimate is 0."""

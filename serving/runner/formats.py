@@ -1,4 +1,7 @@
-"""The model formats: how each is recognised, and what loads it. A new format is a line in the table."""
+"""The model formats: how each is recognised, and what loads it.
+
+A new format is a line in the table.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +10,6 @@ from pathlib import Path
 from serving.errors import ModelLoadError
 from serving.runner.loaded_model import LoadedModel
 from serving.runner.tensorflow_model import load_keras_file, load_saved_model
-
 
 # A loader names each step it begins after reading: one of the steps of the load-time metric.
 Step = Callable[[str], None]

@@ -17,8 +17,9 @@ Outputs = Mapping[str, np.ndarray]
 class Job:
     """A request's rows and what has become of them.
 
-    `inputs` are in the signature's order, first dimension `rows`. `answer` is called exactly once, with
-    the job; then either `outputs` or `error` is set. Stamps are monotonic nanoseconds, 0 until reached.
+    `inputs` are in the signature's order, first dimension `rows`. `answer` is called exactly once,
+    with the job; then either `outputs` or `error` is set. Stamps are monotonic nanoseconds, 0 until
+    reached.
     """
 
     model: str

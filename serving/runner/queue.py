@@ -1,6 +1,7 @@
-"""The queue of one model: bounded, work-conserving, first in first out among rows that fit together.
+"""The queue of one model: bounded, work-conserving, first in first out where rows fit together.
 
-The receiver offers jobs, the model's batch thread takes batches. One lock and one condition guard it.
+The receiver offers jobs, the model's batch thread takes batches. One lock and one condition guard
+it.
 """
 
 import threading
@@ -8,10 +9,10 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from exporter import Child
 from serving.errors import DeadlineExceeded, Draining, PredictionError, QueueFull
 from serving.runner.durations import DurationEstimate
 from serving.runner.job import BatchKey, Job, Slice
+from serving.runner.limits import ByteBudget, QueueGauges, QueueLimits
 from serving.runner.sizes import BatchSizes
 
 NANOSECONDS = 1e9
@@ -19,26 +20,11 @@ LEAST_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """How much may wait: rows and distinct keys of one model, and how long an idle device waits."""
-
-    rows: int
-    keys: int
-    max_delay_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class QueueGauges:
-    """What /metrics shows of the queue."""
-
-    rows: Child
-    oldest: Child
-    predicted_wait: Child
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows taken for one device call, and what made it leave. `padded_rows` includes the padding."""
+    """Rows taken for one device call, and what made it leave.
+
+    `padded_rows` includes the padding.
+    """
 
     slices: tuple[Slice, ...]
     rows: int
@@ -46,34 +32,17 @@ class Batch:
     trigger: str
 
 
-class ByteBudget:
-    """The bytes of tensors that all queues of a runner may hold together."""
-
-    def __init__(self, limit: int) -> None:
-        """Start empty."""
-        self._limit = limit
-        self._used = 0
-        self._lock = threading.Lock()
-
-    def take(self, size: int) -> bool:
-        """Reserve `size` bytes if they fit."""
-        with self._lock:
-            if self._used + size > self._limit:
-                return False
-            self._used += size
-            return True
-
-    def give_back(self, size: int) -> None:
-        """Return what was reserved."""
-        with self._lock:
-            self._used -= size
-
-
 class BatchQueue:
     """The waiting jobs of one model."""
 
     def __init__(
-        self, model: str, *, limits: QueueLimits, sizes: BatchSizes, budget: ByteBudget, gauges: QueueGauges
+        self,
+        model: str,
+        *,
+        limits: QueueLimits,
+        sizes: BatchSizes,
+        budget: ByteBudget,
+        gauges: QueueGauges,
     ) -> None:
         """Start empty."""
         self.model = model
@@ -93,7 +62,9 @@ class BatchQueue:
         job.arrived_ns = time.monotonic_ns()
         with self._condition:
             if self._is_draining:
-                raise Draining("the server is shutting down", retry_after_seconds=LEAST_RETRY_SECONDS)
+                raise Draining(
+                    "the server is shutting down", retry_after_seconds=LEAST_RETRY_SECONDS
+                )
             self._check_room(job)
             self._waiting.setdefault(job.key, deque()).append(job)
             self._rows += job.rows
@@ -103,7 +74,8 @@ class BatchQueue:
     def take(self) -> Batch | None:
         """Wait for the next batch; None when the queue is draining and empty.
 
-        Jobs whose deadline has passed or that were cancelled are dropped here: neither reaches the device.
+        Jobs whose deadline has passed or that were cancelled are dropped here: neither reaches the
+        device.
         """
         while True:
             with self._condition:
@@ -203,7 +175,7 @@ class BatchQueue:
         return Batch(slices, take, padded, trigger)
 
     def _rows_that_fit(self, waiting: deque[Job]) -> tuple[int, bool]:
-        """Return how many rows of the key's head one batch can take, and whether it is then full."""
+        """Return how many rows one batch can take of the key's head, and whether it is full."""
         most = self.sizes.max_rows
         rows = 0
         for job in waiting:
@@ -216,7 +188,7 @@ class BatchQueue:
         return rows, rows == most
 
     def _leave_trigger(self, waiting: deque[Job]) -> str | None:
-        """Return why a batch that is not full leaves now, or None while it should wait for more rows."""
+        """Return why a batch that is not full leaves now, or None while it should wait."""
         if self._limits.max_delay_seconds <= 0:
             return "idle"
         if self._is_draining:
@@ -234,7 +206,10 @@ class BatchQueue:
         return min(job.deadline_ns for job in waiting) - int(expected * NANOSECONDS)
 
     def _wait_seconds(self) -> float | None:
-        """Return when a delayed batch must be looked at again; None to sleep until something happens."""
+        """Return when a delayed batch must be looked at again.
+
+        None to sleep until something happens.
+        """
         if not self._waiting:
             return None
         wake_ns = min(
@@ -263,7 +238,8 @@ class BatchQueue:
                 waiting.popleft()
                 self._budget.give_back(job.size_bytes)
             elif stop - slices[-1].start == self.sizes.max_rows:
-                # A large request waits again for each slice, so that small ones wait for one of them.
+                # A large request waits again for each slice, so that small ones wait for one of
+                # them.
                 waiting.rotate(-1)
         if not waiting:
             del self._waiting[key]
@@ -278,7 +254,11 @@ class BatchQueue:
             del self._waiting[job.key]
 
     def _predicted_wait(self) -> float:
-        rest = max(0, self._busy_until_ns - time.monotonic_ns()) / NANOSECONDS if self._busy_until_ns else 0.0
+        rest = (
+            max(0, self._busy_until_ns - time.monotonic_ns()) / NANOSECONDS
+            if self._busy_until_ns
+            else 0.0
+        )
         full_batches = -(-self._rows // self.sizes.max_rows) if self._rows else 0
         return rest + full_batches * self.durations.seconds(self.sizes.max_rows)
 

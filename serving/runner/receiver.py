@@ -4,6 +4,7 @@ One thread reads every connection and never stops reading: what has no room is r
 collected per connection and sent by the batch thread itself, so a reply costs no change of threads.
 """
 
+import contextlib
 import itertools
 import logging
 import os
@@ -11,76 +12,28 @@ import selectors
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-
-import orjson
 
 from serving import __version__
-from serving.errors import InternalError, Loading, NotOffered, PredictionError, WireError
-from serving.model import DATATYPES_BY_DTYPE, ModelVersion
+from serving.errors import InternalError, Loading, PredictionError, WireError
 from serving.runner.catalog import ModelCatalog
+from serving.runner.connection import Connection
+from serving.runner.frames import answer_frame, failure_frame, models_frame
 from serving.runner.job import BatchKey, Job
 from serving.runner.queue import BatchQueue
 from serving.wire import (
     READ_BYTES,
     SOCKET_BUFFER_BYTES,
     Frame,
-    FrameReader,
     FrameType,
     decode_tensors,
     encode_frame,
-    encode_tensor,
 )
 
-SEND_LIMIT_BYTES = 128 << 20
 LOADING_RETRY_SECONDS = 5.0
 PEER_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 logger = logging.getLogger(__name__)
-
-
-class Connection:
-    """One front-end's connection: its unread bytes, its unanswered jobs, its unsent answers."""
-
-    def __init__(self, sock: socket.socket, max_payload_bytes: int, wants_writing: Callable[[], None]) -> None:
-        """Take a non-blocking socket; `wants_writing` is called when answers could not all be sent."""
-        self.socket = sock
-        self.reader = FrameReader(max_payload_bytes)
-        self.jobs: dict[int, Job] = {}
-        self.is_broken = False
-        self._wants_writing = wants_writing
-        self._unsent = bytearray()
-        self._lock = threading.Lock()
-
-    def put(self, frame: bytes) -> None:
-        """Add a frame to what will be sent by the next `flush`."""
-        with self._lock:
-            self._unsent += frame
-
-    def flush(self) -> bool:
-        """Send what the socket takes; return whether everything is sent."""
-        with self._lock:
-            if not self._unsent or self.is_broken:
-                return True
-            try:
-                sent = self.socket.send(self._unsent)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self.is_broken = True
-                self._unsent.clear()
-                return True
-            del self._unsent[:sent]
-            if len(self._unsent) > SEND_LIMIT_BYTES:
-                # That front-end is stuck; keeping its answers would only move the problem here.
-                self.is_broken = True
-                self._unsent.clear()
-            is_done = not self._unsent
-        if not is_done:
-            self._wants_writing()
-        return is_done
 
 
 class Receiver:
@@ -222,7 +175,7 @@ class Receiver:
 
         def answer(job: Job) -> None:
             connection.jobs.pop(request_id, None)
-            connection.put(_answer_frame(request_id, job))
+            connection.put(answer_frame(request_id, job))
             self._unflushed.add(connection)
 
         try:
@@ -231,7 +184,7 @@ class Receiver:
             self._queues[job.model].offer(job)
         except PredictionError as error:
             connection.jobs.pop(request_id, None)
-            connection.put(_failure_frame(request_id, error, (0, 0, 0)))
+            connection.put(failure_frame(request_id, error, (0, 0, 0)))
             self._unflushed.add(connection)
 
     def _make_job(self, frame: Frame, answer: Callable[[Job], None]) -> Job:
@@ -269,7 +222,7 @@ class Receiver:
         )
 
     def _models_frame(self) -> bytes:
-        return encode_frame(FrameType.MODELS, 0, {}, [_encode_models(self.catalog.versions())])
+        return models_frame(self.catalog.versions())
 
     def _close(self, connection: Connection) -> None:
         if connection not in self._connections:
@@ -285,45 +238,6 @@ class Receiver:
         connection.jobs.clear()
 
     def _wake(self) -> None:
-        try:
+        # A full pipe wakes the receiver as well.
+        with contextlib.suppress(BlockingIOError):
             os.write(self._wake_writer, b"\0")
-        except BlockingIOError:
-            pass  # The pipe is full, so the receiver will wake anyway.
-
-
-def _encode_models(versions: list[ModelVersion]) -> bytes:
-    return orjson.dumps([asdict(version) for version in versions])
-
-
-def _answer_frame(request_id: int, job: Job) -> bytes:
-    stamps = (job.taken_ns, job.assembled_ns, job.computed_ns)
-    if job.error is not None or job.outputs is None:
-        return _failure_frame(request_id, job.error or InternalError("no answer"), stamps)
-    described, payload = [], []
-    for name in job.wanted or job.outputs:
-        array = job.outputs[name]
-        datatype = DATATYPES_BY_DTYPE.get(array.dtype)
-        if datatype is None:
-            error = NotOffered(f'output "{name}" is {array.dtype}, which is not offered')
-            return _failure_frame(request_id, error, stamps)
-        described.append((name, datatype, array.shape))
-        payload.append(encode_tensor(array, datatype))
-    assert job.batch is not None
-    batch = job.batch
-    head = {
-        "outputs": described,
-        "stamps": stamps,
-        "batch": (batch.batch_id, batch.rows, batch.padding_rows, batch.trigger),
-    }
-    return encode_frame(FrameType.RESULT, request_id, head, payload)
-
-
-def _failure_frame(request_id: int, error: PredictionError, stamps: tuple[int, int, int]) -> bytes:
-    head = {
-        "reason": error.reason,
-        "message": error.message,
-        "retry_after": error.retry_after_seconds,
-        "stamps": stamps,
-        "at": time.monotonic_ns(),
-    }
-    return encode_frame(FrameType.FAILURE, request_id, head)

@@ -1,4 +1,7 @@
-"""Queues, batch threads and models of one device, behind no particular door: sockets or direct calls."""
+"""Queues, batch threads and models of one device, behind no particular door.
+
+Sockets or direct calls.
+"""
 
 import threading
 import time
@@ -7,7 +10,8 @@ from collections.abc import Callable
 from exporter import Recorder
 from serving.runner.batcher import Batcher
 from serving.runner.catalog import ModelCatalog
-from serving.runner.queue import BatchQueue, ByteBudget, QueueGauges, QueueLimits
+from serving.runner.limits import ByteBudget, QueueGauges, QueueLimits
+from serving.runner.queue import BatchQueue
 from serving.runner.sizes import BatchSizes
 from serving.settings import Settings
 
@@ -19,7 +23,9 @@ STOP_SECONDS = 5.0
 class Runner:
     """Queues, batch threads and models of one device, without any socket."""
 
-    def __init__(self, settings: Settings, recorder: Recorder, *, device: str, has_gpu: bool) -> None:
+    def __init__(
+        self, settings: Settings, recorder: Recorder, *, device: str, has_gpu: bool
+    ) -> None:
         """Build everything; nothing runs before `start`."""
         self._settings = settings
         self._stalled = recorder.child("inferometer_runner_stalled")
@@ -33,7 +39,9 @@ class Runner:
         self._batchers: list[Batcher] = []
         self._ended = threading.Event()
 
-    def start(self, *, changed: Callable[[], None], after_batch: Callable[[], None]) -> ModelCatalog:
+    def start(
+        self, *, changed: Callable[[], None], after_batch: Callable[[], None]
+    ) -> ModelCatalog:
         """Start the batch threads and the sign of life; return the catalog, not yet loading."""
         catalog = ModelCatalog(
             self._settings.models,
@@ -43,7 +51,8 @@ class Runner:
             changed=changed,
         )
         self._batchers = [
-            Batcher(queue, find=catalog.find, after_batch=after_batch) for queue in self.queues.values()
+            Batcher(queue, find=catalog.find, after_batch=after_batch)
+            for queue in self.queues.values()
         ]
         for batcher in self._batchers:
             batcher.start()

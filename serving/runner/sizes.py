@@ -8,8 +8,8 @@ from serving.runner.durations import DurationEstimate
 class BatchSizes:
     """Chooses how many rows to take and how many to compute.
 
-    An empty `allowed` means every size is fine, as on a CPU, where padding would only cost time. On a
-    GPU and under XLA each new size pays for kernel choice, allocation or compilation.
+    An empty `allowed` means every size is fine, as on a CPU, where padding would only cost time. On
+    a GPU and under XLA each new size pays for kernel choice, allocation or compilation.
     """
 
     def __init__(self, allowed: tuple[int, ...], max_rows: int) -> None:
@@ -20,8 +20,8 @@ class BatchSizes:
     def choose(self, rows: int, durations: DurationEstimate) -> tuple[int, int]:
         """Return (rows to take, rows to compute) when `rows` are there, at most `max_rows`.
 
-        Between two allowed sizes it rounds up if that computes rows faster than the smaller size does,
-        and takes only the smaller number otherwise; up, until both are measured.
+        Between two allowed sizes it rounds up if that computes rows faster than the smaller size
+        does, and takes only the smaller number otherwise; up, until both are measured.
         """
         if not self.allowed:
             return rows, rows

@@ -4,7 +4,7 @@ Import it in the runner process only, after every fork.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,10 @@ def has_gpu() -> bool:
 
 
 def load_saved_model(path: Path, step: Callable[[str], None]) -> "TensorFlowModel":
-    """Load a SavedModel folder. Raises ModelLoadError when it has no signature that can be called."""
+    """Load a SavedModel folder.
+
+    Raises ModelLoadError when it has no signature that can be called.
+    """
     restored = tf.saved_model.load(str(path), tags=[SERVE_TAG])
     if not restored.signatures:
         raise ModelLoadError(f"{path}: the SavedModel has no signatures; export it with one")
@@ -80,13 +83,17 @@ def load_saved_model(path: Path, step: Callable[[str], None]) -> "TensorFlowMode
 
 
 def load_keras_file(path: Path, step: Callable[[str], None]) -> "TensorFlowModel":
-    """Load a .keras file in safe mode, without compiling. Raises ModelLoadError when it has no inputs."""
+    """Load a .keras file in safe mode, without compiling.
+
+    Raises ModelLoadError when it has no inputs.
+    """
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if not getattr(model, "inputs", None):
         raise ModelLoadError(f"{path}: the Keras model has no declared inputs")
     step("build")
     inputs = {
-        tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs
+        tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
+        for tensor in model.inputs
     }
     output_names = getattr(model, "output_names", None) or [model.layers[-1].name]
 
@@ -113,16 +120,21 @@ class TensorFlowModel:
         self,
         format_name: str,
         signatures: Mapping[str, Signature],
-        callables: Mapping[str, Callable[..., Any]],
+        callables: Mapping[str, Any],
         variables: set[Any],
     ) -> None:
-        """Take the callables by signature; `variables` are references, so that none counts twice."""
+        """Take the callables by signature.
+
+        `variables` are references, so that none counts twice.
+        """
         self.format = format_name
         self.signatures = signatures
         arrays = [reference.deref() for reference in variables]
         self.parameters = sum(int(np.prod(array.shape)) for array in arrays)
         self.size_bytes = sum(int(np.prod(array.shape)) * array.dtype.size for array in arrays)
-        self._functions = {name: function.get_concrete_function() for name, function in callables.items()}
+        self._functions = {
+            name: function.get_concrete_function() for name, function in callables.items()
+        }
         self._polymorphic = list(callables.values())
         self._dtypes = {
             name: [TENSORFLOW_DTYPES.get(spec.datatype) for spec in signature.inputs]
@@ -144,7 +156,9 @@ class TensorFlowModel:
 
     def trace_count(self) -> int:
         """Return how often the signatures were traced or compiled so far."""
-        traces = sum(function.experimental_get_tracing_count() for function in self._polymorphic)
+        traces: int = sum(
+            function.experimental_get_tracing_count() for function in self._polymorphic
+        )
         return traces + sum(map(len, self._compiled_shapes.values()))
 
 
@@ -165,7 +179,10 @@ def _uses_xla(function: Any) -> bool:
 
 
 def _specs(tensors: Mapping[str, Any], exported: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
-    """Describe tensors in name order; `exported` knows the graph's own names, where there are any."""
+    """Describe tensors in name order.
+
+    `exported` knows the graph's own names, where there are any.
+    """
     return tuple(
         TensorSpec(
             name,
@@ -185,6 +202,8 @@ def _shape(shape: Any) -> tuple[int, ...] | None:
 
 def _signature_definitions(path: Path) -> Mapping[str, Any]:
     saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    graph = next(graph for graph in saved_model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags)
+    graph = next(
+        graph for graph in saved_model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags
+    )
     definitions: Mapping[str, Any] = graph.signature_def
     return definitions

@@ -1,4 +1,7 @@
-"""Warm-up: every batch size runs before a version is ready, and rows must not depend on each other."""
+"""Warm-up.
+
+Every batch size runs before a version is ready, and rows must not depend on each other.
+"""
 
 import logging
 import time
@@ -21,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WarmUpResult:
-    """What warm-up learned of a signature: whether rows may share a call, and how long calls take."""
+    """What warm-up learned of a signature.
+
+    Whether rows may share a call, and how long calls take.
+    """
 
     is_batchable: bool
     seconds_by_rows: dict[int, float]
@@ -35,8 +41,8 @@ class WarmUpResult:
 def warm_up(model: LoadedModel, signature: Signature, sizes: BatchSizes) -> WarmUpResult:
     """Run each size twice on generated inputs and compare rows computed together with rows alone.
 
-    A signature without an unknown first dimension runs once as it is and is never batched. Inputs that
-    the model rejects fail nothing: the signature is served unmeasured, and the log says so.
+    A signature without an unknown first dimension runs once as it is and is never batched. Inputs
+    that the model rejects fail nothing: the signature is served unmeasured, and the log says so.
     """
     if not _has_batch_dimension(signature):
         _try(model, signature, rows=None)
@@ -60,7 +66,8 @@ def warm_up(model: LoadedModel, signature: Signature, sizes: BatchSizes) -> Warm
 
 def _has_batch_dimension(signature: Signature) -> bool:
     return bool(signature.inputs) and all(
-        spec.shape is None or (len(spec.shape) > 0 and spec.shape[0] == -1) for spec in signature.inputs
+        spec.shape is None or (len(spec.shape) > 0 and spec.shape[0] == -1)
+        for spec in signature.inputs
     )
 
 
@@ -68,7 +75,7 @@ _Measured = tuple[float, dict[str, np.ndarray], tuple[np.ndarray, ...]]
 
 
 def _try(model: LoadedModel, signature: Signature, *, rows: int | None) -> _Measured | None:
-    """Return (seconds of the second call, its outputs, the inputs), or None when the model refuses."""
+    """Return (seconds of the second call, its outputs, the inputs), or None when refused."""
     generator = np.random.default_rng(SEED)
     try:
         inputs = tuple(_generate(spec, rows, generator) for spec in signature.inputs)

@@ -25,4 +25,3 @@ def models() -> Path:
             subprocess.run([sys.executable, script, new], check=True, capture_output=True)
             new.rename(folder)
     return folder
-

@@ -1,4 +1,7 @@
-"""Real servers for the live tests: started by their command line, asked over HTTP, ended by a signal."""
+"""Real servers for the live tests.
+
+Started by their command line, asked over HTTP, ended by a signal.
+"""
 
 import json
 import os
@@ -30,7 +33,10 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def wait_for(
     condition: Callable[[], Found], what: str, *, seconds: float = DEADLINE_SECONDS
 ) -> Found:
-    """Poll until the condition holds and return what it returned; fail naming `what` at the deadline."""
+    """Poll until the condition holds and return what it returned.
+
+    Fail naming `what` at the deadline.
+    """
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while time.monotonic() < deadline:
@@ -119,7 +125,9 @@ def _role(pid: int) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("INFEROMETER_")}
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("INFEROMETER_")
+    }
 
 
 @contextmanager

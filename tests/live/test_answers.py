@@ -31,7 +31,10 @@ def network(models: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 @pytest.mark.parametrize("path", ["network", "network.keras"])
 def test_32_clients_for_a_minute_each_get_their_own_answers(
-    models: Path, tmp_path: Path, path: str, network: tuple[NDArray[np.float32], NDArray[np.float32]]
+    models: Path,
+    tmp_path: Path,
+    path: str,
+    network: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> None:
     rows, expected = network
     wrong: list[str] = []
@@ -45,7 +48,9 @@ def test_32_clients_for_a_minute_each_get_their_own_answers(
                 while time.monotonic() < end:
                     chosen = generator.integers(0, len(rows), generator.integers(1, MAX_ROWS + 1))
                     body = json.dumps({"instances": rows[chosen].tolist()})
-                    answer = session.post(f"{server.url}/v1/models/network:predict", data=body, timeout=60)
+                    answer = session.post(
+                        f"{server.url}/v1/models/network:predict", data=body, timeout=60
+                    )
                     if answer.status_code != 200 or not np.allclose(
                         answer.json()["predictions"], expected[chosen], rtol=1e-5, atol=1e-6
                     ):

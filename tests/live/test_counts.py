@@ -18,11 +18,13 @@ from tests.live.servers import Samples, Server, start_server, total, wait_for
 CLIENTS = 6
 ROUNDS = 25
 
+TENSOR = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
+
 # What each client sends in every round: path, body, status, reason (empty for a success), rows.
 REQUESTS = (
     ("/v1/models/half:predict", {"instances": [[2, 4]]}, 200, "", 1),
     ("/v1/models/half:predict", {"instances": [[1, 1], [3, 3], [5, 5]]}, 200, "", 3),
-    ("/v2/models/half/infer", {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}]}, 200, "", 2),
+    ("/v2/models/half/infer", {"inputs": [TENSOR]}, 200, "", 2),
     ("/v1/models/half:predict", {"instances": [[1]]}, 400, "invalid_input", 0),
     ("/v1/models/half:predict", "not json", 400, "invalid_input", 0),
     ("/v2/models/half/infer", {"inputs": []}, 400, "invalid_input", 0),
@@ -46,9 +48,12 @@ def prometheus(folder: Path, target: str) -> Iterator[str]:
     )
     process = subprocess.Popen(
         [
-            "prometheus", f"--config.file={folder}/prometheus.yml", f"--web.listen-address={address}",
-            f"--storage.tsdb.path={folder}/data", "--log.level=error",
-        ]  # fmt: skip
+            "prometheus",
+            f"--config.file={folder}/prometheus.yml",
+            f"--web.listen-address={address}",
+            f"--storage.tsdb.path={folder}/data",
+            "--log.level=error",
+        ]
     )
     try:
         yield f"http://{address}"
@@ -125,7 +130,9 @@ def test_every_count_is_exact_in_the_exposition_and_by_promql(models: Path, tmp_
         check_promql(url, codes, reasons)
 
 
-def check_exposition(samples: Samples, codes: Counter[tuple[str, str]], reasons: Counter[str]) -> None:
+def check_exposition(
+    samples: Samples, codes: Counter[tuple[str, str]], reasons: Counter[str]
+) -> None:
     sent = sum(codes.values())
     for (protocol, code), count in codes.items():
         assert total(samples, "inferometer_requests_total", protocol=protocol, code=code) == count

@@ -76,7 +76,8 @@ class CounterWatch:
         self._server = server
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(url,)) for url in (server.metrics_url, server.url)
+            threading.Thread(target=self._run, args=(url,))
+            for url in (server.metrics_url, server.url)
         ]
         for thread in self._threads:
             thread.start()
@@ -97,7 +98,9 @@ class CounterWatch:
             for (name, labels), value in before.items():
                 is_counter = name.endswith(("_total", "_count", "_bucket", "_sum"))
                 if is_counter and samples.get((name, labels), 0.0) < value - 1e-9:
-                    self.fallen.append(f"{url} {name}{dict(labels)}: {value} to {samples.get((name, labels))}")
+                    self.fallen.append(
+                        f"{url} {name}{dict(labels)}: {value} to {samples.get((name, labels))}"
+                    )
             before = samples
 
 
@@ -121,7 +124,8 @@ def test_a_killed_process_comes_back(models: Path, tmp_path: Path, role: str) ->
         assert watch.fallen == []
         assert watch.scrapes > 0
         check_refusals(traffic, role)
-        # An answer that a killed front-end had counted may have been lost on its way: never the reverse.
+        # An answer that a killed front-end had counted may have been lost on its way: never the
+        # reverse.
         lost = KILLS * CLIENTS if role == "frontend" else 0
         counted = server.value("inferometer_requests_total", code="200")
         assert traffic.answered <= counted <= traffic.answered + lost
@@ -135,7 +139,9 @@ def kill_one(server: Server, role: str) -> None:
 def exits_counted(server: Server, role: str, number: int) -> Callable[[], bool]:
     def check() -> bool:
         try:
-            return server.value("inferometer_process_exits_total", role=role, cause="signal") == number
+            return (
+                server.value("inferometer_process_exits_total", role=role, cause="signal") == number
+            )
         except requests.ConnectionError:
             return False
 
@@ -166,10 +172,12 @@ def test_metrics_answer_while_the_runner_is_gone(models: Path, tmp_path: Path) -
         os.kill(runner, signal.SIGSTOP)
         try:
             stalled = wait_for(
-                lambda: server.value("inferometer_runner_stalled") == 1, "the runner shows as stalled"
+                lambda: server.value("inferometer_runner_stalled") == 1,
+                "the runner shows as stalled",
             )
             waiting = threading.Thread(
-                target=server.predict, args=("half", {"instances": [[1, 1]]}),
+                target=server.predict,
+                args=("half", {"instances": [[1, 1]]}),
                 kwargs={"headers": {"X-Request-Timeout-Ms": "500"}},
             )
             waiting.start()
@@ -180,7 +188,9 @@ def test_metrics_answer_while_the_runner_is_gone(models: Path, tmp_path: Path) -
 
         assert stalled
         assert late == 1
-        assert server.predict("half", {"instances": [[2, 4]]}).json() == {"predictions": [[1.0, 2.0]]}
+        assert server.predict("half", {"instances": [[2, 4]]}).json() == {
+            "predictions": [[1.0, 2.0]]
+        }
 
 
 def test_a_killed_supervisor_leaves_nothing(models: Path, tmp_path: Path) -> None:
@@ -192,7 +202,9 @@ def test_a_killed_supervisor_leaves_nothing(models: Path, tmp_path: Path) -> Non
         server.process.kill()
         server.process.wait()
 
-        wait_for(lambda: not any(map(is_running, children)), "the children end with their supervisor")
+        wait_for(
+            lambda: not any(map(is_running, children)), "the children end with their supervisor"
+        )
         wait_for(lambda: not store.exists(), "the store is removed")
 
 
@@ -216,9 +228,13 @@ def is_running(pid: int) -> bool:
 def test_requests_in_flight_finish_before_the_server_ends(models: Path, tmp_path: Path) -> None:
     answers: list[requests.Response] = []
     with start_server({"nap": models / "nap"}, tmp_path) as server:
-        slow = threading.Thread(target=lambda: answers.append(server.predict("nap", {"instances": [2.0]})))
+        slow = threading.Thread(
+            target=lambda: answers.append(server.predict("nap", {"instances": [2.0]}))
+        )
         slow.start()
-        wait_for(lambda: server.value("inferometer_requests_in_flight", model="nap") == 1, "in flight")
+        wait_for(
+            lambda: server.value("inferometer_requests_in_flight", model="nap") == 1, "in flight"
+        )
 
         server.process.send_signal(signal.SIGTERM)
         slow.join()
@@ -239,4 +255,6 @@ def test_sums_of_phases_survive_kills(models: Path, tmp_path: Path) -> None:
 
     phases = total(samples, "inferometer_request_phase_seconds_sum")
     # The one record in progress at the kill may be there in part.
-    assert phases == pytest.approx(total(samples, "inferometer_request_duration_seconds_sum"), rel=0.01)
+    assert phases == pytest.approx(
+        total(samples, "inferometer_request_duration_seconds_sum"), rel=0.01
+    )

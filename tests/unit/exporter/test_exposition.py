@@ -1,4 +1,7 @@
-"""The exposition: what is recorded comes out in every format, and nothing a store holds breaks it."""
+"""The exposition.
+
+What is recorded comes out in every format, and nothing a store holds breaks it.
+"""
 
 import gzip
 import shutil
@@ -7,10 +10,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from exporter.collectors.backlog import BacklogCollector
-from exporter.collectors.base import GuardedCollectors
-from exporter.collectors.process import ProcessCollector
-from exporter.merge import View
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
@@ -18,6 +17,10 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter import CATALOGUE, CollectorSettings, Recorder, Scraper, open_recorder
+from exporter.collectors.backlog import BacklogCollector
+from exporter.collectors.base import GuardedCollectors
+from exporter.collectors.process import ProcessCollector
+from exporter.merge import View
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -34,9 +37,7 @@ def scraper(store_path: Path) -> Scraper:
     return Scraper(store_path, CollectorSettings(), folds=True)
 
 
-def test_both_formats_parse_and_carry_the_same_values(
-    recorder: Recorder, scraper: Scraper
-) -> None:
+def test_both_formats_parse_and_carry_the_same_values(recorder: Recorder, scraper: Scraper) -> None:
     recorder.child("inferometer_rows_total", model="digits", version="1").inc(12)
     labels = {"model": "digits", "version": "1", "outcome": "ok"}
     recorder.child("inferometer_request_duration_seconds", **labels).observe(0.02)
@@ -49,7 +50,8 @@ def test_both_formats_parse_and_carry_the_same_values(
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in families  # type: ignore[attr-defined]
             for sample in family.samples
-            if "frontend" not in sample.labels.values()  # CPU and memory move on between the scrapes
+            if "frontend"
+            not in sample.labels.values()  # CPU and memory move on between the scrapes
             and not sample.name.endswith("_seconds")
         }
 
@@ -61,22 +63,28 @@ def test_both_formats_parse_and_carry_the_same_values(
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_the_exposition_passes_promtool(recorder: Recorder, scraper: Scraper) -> None:
-    recorder.child("inferometer_model_info", model="digits", version="1", format="f", signature="s", task="").set(1)
+    recorder.child(
+        "inferometer_model_info", model="digits", version="1", format="f", signature="s", task=""
+    ).set(1)
     body = scraper.scrape("", "").body
 
-    check = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
+    check = subprocess.run(
+        ["promtool", "check", "metrics"], input=body, capture_output=True, check=False
+    )
 
     assert (check.returncode, check.stderr.decode()) == (0, "")
 
 
-def test_gzip_is_used_when_it_is_accepted(recorder: Recorder, scraper: Scraper) -> None:
+@pytest.mark.usefixtures("recorder")
+def test_gzip_is_used_when_it_is_accepted(scraper: Scraper) -> None:
     exposition = scraper.scrape("", "gzip")
 
     assert ("Content-Encoding", "gzip") in exposition.headers
     assert b"inferometer_requests_total" in gzip.decompress(exposition.body)
 
 
-def test_every_family_of_the_catalogue_has_help_and_type(recorder: Recorder, scraper: Scraper) -> None:
+@pytest.mark.usefixtures("recorder")
+def test_every_family_of_the_catalogue_has_help_and_type(scraper: Scraper) -> None:
     families = {family.name: family for family in scraper.families()}
 
     declared = [f for f in CATALOGUE if not f.is_absent_until_set and "frontend" in f.recorded_by]
@@ -100,7 +108,7 @@ def test_a_store_that_is_gone_leaves_the_exporters_own_families(
 
 def test_a_collector_that_fails_costs_its_own_rows_only() -> None:
     class Broken:
-        def collect(self, view: View) -> list[Metric]:
+        def collect(self, view: View) -> list[Metric]:  # noqa: ARG002
             raise RuntimeError("on purpose")
 
     collectors = GuardedCollectors({"broken": Broken(), "process": ProcessCollector()})

@@ -1,4 +1,7 @@
-"""The store: what processes record is in every later view, whatever becomes of them and of the files."""
+"""The store.
+
+What processes record is in every later view, whatever becomes of them and of the files.
+"""
 
 import os
 import signal
@@ -9,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter import CATALOGUE, Label, StoreError, counter, gauge, histogram, open_recorder
 from exporter.block.layout import COMMIT_WORD, HEADER_BYTES
 from exporter.block.reader import BlockReader
 from exporter.directory import OwnedDirectory, block_paths, open_directory
 from exporter.merge import View
 from exporter.store_reader import StoreReader
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from exporter import CATALOGUE, Label, StoreError, counter, gauge, histogram, open_recorder
 
 EVENTS = counter("events_total", "Events.", Label("kind"), by=("worker",))
 SECONDS = histogram("work_seconds", "Work.", buckets=(0.1, 1.0, 10.0), by=("worker",))
@@ -209,7 +212,10 @@ def test_an_unset_gauge_shows_0_or_is_absent_as_declared(store_path: Path) -> No
 )
 @settings(max_examples=25, deadline=None)
 def test_any_split_over_processes_merges_to_the_histogram_of_all(
-    observations: list[float], workers: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    observations: list[float],
+    workers: int,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.mktemp("store")
     recorders = [open_recorder(path, "worker", families=FAMILIES) for _ in range(workers)]
@@ -244,7 +250,7 @@ def test_a_block_cut_at_any_length_never_breaks_a_view(store_path: Path) -> None
     keeper.child("events_total", kind="b").inc()
     target = store_path / "worker-1-0000000000000001.block"
 
-    for length in [*range(0, 256), *range(256, len(content), 16_383)]:
+    for length in [*range(256), *range(256, len(content), 16_383)]:
         target.write_bytes(content[:length])
         reader = StoreReader(store_path)
         assert value(reader.view(), "events_total", "b") == 1
@@ -276,7 +282,7 @@ def test_random_bytes_in_a_block_never_break_a_view(
         ("truncated", lambda path: path.write_bytes(b"INFEROM\0")),
         ("magic", lambda path: path.write_bytes(b"x" * 5000)),
         ("not_regular", lambda path: path.symlink_to("/etc/passwd")),
-        ("not_regular", lambda path: os.mkfifo(path)),
+        ("not_regular", os.mkfifo),
         ("not_regular", lambda path: path.mkdir()),
     ],
     ids=["empty", "cut", "foreign", "link", "fifo", "folder"],

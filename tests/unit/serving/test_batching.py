@@ -1,4 +1,7 @@
-"""The queue and the batcher: what shares a device call, in which order, and what a failure costs."""
+"""The queue and the batcher.
+
+What shares a device call, in which order, and what a failure costs.
+"""
 
 import threading
 import time
@@ -7,18 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exporter.store_reader import StoreReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from exporter import CATALOGUE, open_recorder
+from exporter.store_reader import StoreReader
 from serving.errors import DeadlineExceeded, Draining, ModelError, PredictionError, QueueFull
 from serving.runner.batcher import Batcher
 from serving.runner.durations import DurationEstimate
 from serving.runner.job import Job
-from serving.runner.queue import BatchQueue, ByteBudget, QueueGauges, QueueLimits
+from serving.runner.limits import ByteBudget, QueueGauges, QueueLimits
+from serving.runner.queue import BatchQueue
 from serving.runner.served import BatchMetrics, ServedVersion
 from serving.runner.sizes import BatchSizes
-
-from exporter import CATALOGUE, open_recorder
 from tests.fakes import DoublingModel
 
 FAR_SECONDS = 60.0
@@ -89,7 +93,12 @@ class Answer:
     """A job on its way, and its answer."""
 
     def __init__(
-        self, bench: Bench, rows: list[list[float]], *, seconds: float = FAR_SECONDS, key: object = 0
+        self,
+        bench: Bench,
+        rows: list[list[float]],
+        *,
+        seconds: float = FAR_SECONDS,
+        key: object = 0,
     ) -> None:
         self._answered = threading.Event()
         array = np.array(rows, np.float32)

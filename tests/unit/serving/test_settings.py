@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from serving.errors import SettingsError
 from serving.settings import Settings, load_settings
 
@@ -16,7 +17,9 @@ def model(tmp_path: Path) -> Path:
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, model: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text(f"port = 1\nworkers = 2\nmax_batch_rows = 8\n[models]\ndigits = {str(model)!r}\n")
+    file.write_text(
+        f"port = 1\nworkers = 2\nmax_batch_rows = 8\n[models]\ndigits = {str(model)!r}\n"
+    )
 
     settings = load_settings(
         flags={"port": "3"},
@@ -96,6 +99,8 @@ def test_what_kubernetes_injects_for_a_service_of_this_name_is_no_setting() -> N
 
 
 def test_settings_survive_the_way_to_a_child_process() -> None:
-    settings = Settings(models={"a": Path("/")}, allowed_batch_rows=(1, 64), store_path=Path("/dev/shm/x"))
+    settings = Settings(
+        models={"a": Path("/")}, allowed_batch_rows=(1, 64), store_path=Path("/dev/shm/x")
+    )
 
     assert Settings.model_validate_json(settings.model_dump_json()) == settings

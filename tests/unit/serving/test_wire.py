@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
 from serving.errors import WireError
 from serving.model import NUMPY_DTYPES
 from serving.wire import Frame, FrameReader, FrameType, decode_tensors, encode_frame, encode_tensor
@@ -19,7 +20,8 @@ NUMERIC = sorted(set(NUMPY_DTYPES) - {"BYTES"})
 )
 def test_frames_survive_any_chunking(heads: list[dict[str, int]], payload: bytes, cut: int) -> None:
     stream = b"".join(
-        encode_frame(FrameType.PREDICT, number, head, [payload]) for number, head in enumerate(heads)
+        encode_frame(FrameType.PREDICT, number, head, [payload])
+        for number, head in enumerate(heads)
     )
     reader = FrameReader(1 << 20)
 
@@ -39,7 +41,9 @@ def test_numeric_tensors_come_back_bit_by_bit(data: st.DataObject, datatype: str
     shape = data.draw(arrays.array_shapes(min_side=0, max_side=4))
     array = data.draw(arrays.arrays(NUMPY_DTYPES[datatype], shape))
 
-    ((name, found, decoded),) = decode_tensors([("x", datatype, shape)], encode_tensor(array, datatype))
+    ((name, found, decoded),) = decode_tensors(
+        [("x", datatype, shape)], encode_tensor(array, datatype)
+    )
 
     assert (name, found, decoded.dtype, decoded.shape) == ("x", datatype, array.dtype, array.shape)
     assert decoded.tobytes() == array.tobytes()
@@ -50,7 +54,9 @@ def test_strings_come_back(items: list[bytes]) -> None:
     array = np.empty(len(items), object)
     array[:] = items
 
-    ((_, _, decoded),) = decode_tensors([("s", "BYTES", [len(items)])], encode_tensor(array, "BYTES"))
+    ((_, _, decoded),) = decode_tensors(
+        [("s", "BYTES", [len(items)])], encode_tensor(array, "BYTES")
+    )
 
     assert decoded.tolist() == items
 

@@ -1,0 +1,60 @@
+"""One front-end's connection as the runner sees it.
+
+Its answers may be put and sent by any thread.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+
+from serving.runner.job import Job
+from serving.wire import FrameReader
+
+SEND_LIMIT_BYTES = 128 << 20
+
+
+class Connection:
+    """One front-end's connection: its unread bytes, its unanswered jobs, its unsent answers."""
+
+    def __init__(
+        self, sock: socket.socket, max_payload_bytes: int, wants_writing: Callable[[], None]
+    ) -> None:
+        """Take a non-blocking socket.
+
+        `wants_writing` is called when answers could not all be sent.
+        """
+        self.socket = sock
+        self.reader = FrameReader(max_payload_bytes)
+        self.jobs: dict[int, Job] = {}
+        self.is_broken = False
+        self._wants_writing = wants_writing
+        self._unsent = bytearray()
+        self._lock = threading.Lock()
+
+    def put(self, frame: bytes) -> None:
+        """Add a frame to what will be sent by the next `flush`."""
+        with self._lock:
+            self._unsent += frame
+
+    def flush(self) -> bool:
+        """Send what the socket takes; return whether everything is sent."""
+        with self._lock:
+            if not self._unsent or self.is_broken:
+                return True
+            try:
+                sent = self.socket.send(self._unsent)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.is_broken = True
+                self._unsent.clear()
+                return True
+            del self._unsent[:sent]
+            if len(self._unsent) > SEND_LIMIT_BYTES:
+                # That front-end is stuck; keeping its answers would only move the problem here.
+                self.is_broken = True
+                self._unsent.clear()
+            is_done = not self._unsent
+        if not is_done:
+            self._wants_writing()
+        return is_done

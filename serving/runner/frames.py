@@ -1,0 +1,54 @@
+"""The frames a runner sends: its models, a job's answer, a failure."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import orjson
+
+from serving.errors import InternalError, NotOffered, PredictionError
+from serving.model import DATATYPES_BY_DTYPE, ModelVersion
+from serving.runner.job import Job
+from serving.wire import FrameType, encode_frame, encode_tensor
+
+
+def models_frame(versions: Sequence[ModelVersion]) -> bytes:
+    """Return the frame that tells a front-end which models there are."""
+    payload = orjson.dumps([asdict(version) for version in versions])
+    return encode_frame(FrameType.MODELS, 0, {}, [payload])
+
+
+def answer_frame(request_id: int, job: Job) -> bytes:
+    """Return the frame that answers a job: its outputs or why there are none."""
+    stamps = (job.taken_ns, job.assembled_ns, job.computed_ns)
+    if job.error is not None or job.outputs is None:
+        return failure_frame(request_id, job.error or InternalError("no answer"), stamps)
+    described, payload = [], []
+    for name in job.wanted or job.outputs:
+        array = job.outputs[name]
+        datatype = DATATYPES_BY_DTYPE.get(array.dtype)
+        if datatype is None:
+            error = NotOffered(f'output "{name}" is {array.dtype}, which is not offered')
+            return failure_frame(request_id, error, stamps)
+        described.append((name, datatype, array.shape))
+        payload.append(encode_tensor(array, datatype))
+    assert job.batch is not None
+    batch = job.batch
+    head = {
+        "outputs": described,
+        "stamps": stamps,
+        "batch": (batch.batch_id, batch.rows, batch.padding_rows, batch.trigger),
+    }
+    return encode_frame(FrameType.RESULT, request_id, head, payload)
+
+
+def failure_frame(request_id: int, error: PredictionError, stamps: tuple[int, int, int]) -> bytes:
+    """Return the frame that says why a request failed, and how far it came."""
+    head = {
+        "reason": error.reason,
+        "message": error.message,
+        "retry_after": error.retry_after_seconds,
+        "stamps": stamps,
+        "at": time.monotonic_ns(),
+    }
+    return encode_frame(FrameType.FAILURE, request_id, head)
