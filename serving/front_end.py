@@ -1,5 +1,6 @@
 """A front-end worker's application: built after the fork, on gevent, without TensorFlow."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from gevent.monkey import get_original
 
 from exporter import CollectorSettings, Recorder, Scraper
 from serving.app import Application, make_app
+from serving.deadlines import TimeLimits
 from serving.gunicorn_reply import GunicornReply
 from serving.model_table import ModelTable
 from serving.process import (
@@ -49,19 +51,18 @@ def make_application() -> Application:
     scraper = Scraper(
         store_path_of(settings), CollectorSettings(((settings.host, settings.port),)), folds=False
     )
+    limits = TimeLimits()
+    # What has been built by now stays for good: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     return make_app(
         settings,
         client=client,
         metrics=metrics,
         scraper=scraper,
-        time_limit=time_limit,
-        reply=GunicornReply(time_limit),
+        time_limit=limits,
+        reply=GunicornReply(limits),
     )
-
-
-def time_limit(seconds: float) -> gevent.Timeout:
-    """Return a context that raises TimeoutError in this greenlet after that many seconds."""
-    return gevent.Timeout(max(0.0, seconds), TimeoutError("time is up"))
 
 
 def _tick(recorder: Recorder) -> None:

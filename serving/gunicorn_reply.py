@@ -47,7 +47,12 @@ class GunicornReply:
         lines = [f"HTTP/1.1 {answer.status}", f"Date: {self._http_date()}"]
         lines += [f"{name}: {value}" for name, value in answer.headers]
         head = "\r\n".join(lines) + "\r\n\r\n"
-        environ["gunicorn.socket"].sendall(head.encode("latin-1") + answer.body)
+        data = head.encode("latin-1") + answer.body
+        sock = environ["gunicorn.socket"]
+        # gevent's sendall asks for the socket's buffer size first, on every call.
+        sent = sock.send(data)
+        if sent < len(data):
+            sock.sendall(memoryview(data)[sent:])
         handled: Iterable[bytes] = ALREADY_HANDLED
         return handled
 

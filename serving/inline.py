@@ -71,6 +71,7 @@ class InlineRunnerClient:
         job = _make_job(version, request, deadline_ns, answered, is_batchable=is_batchable)
         queue = self._runner.queues[version.model]
         queue.offer(job)
+        queue.wake()
         if not answered.wait(max(0.0, (deadline_ns - time.monotonic_ns()) / NANOSECONDS)):
             queue.remove(job)
             raise DeadlineExceeded("the deadline passed before the model had answered")

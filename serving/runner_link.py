@@ -13,6 +13,7 @@ from gevent.hub import Waiter
 from gevent.monkey import get_original
 
 from serving import __version__
+from serving.deadlines import Deadlines
 from serving.errors import (
     DeadlineExceeded,
     Draining,
@@ -26,7 +27,6 @@ from serving.errors import (
     WireError,
 )
 from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, decode_models
-from serving.runner_deadlines import Deadlines
 from serving.wire import (
     PROTOCOL,
     READ_BYTES,
@@ -74,7 +74,7 @@ class RunnerLink:
         self._max_payload_bytes = max_payload_bytes
         self._models_changed = models_changed
         self._waiting: dict[int, Waiter] = {}
-        self._deadlines = Deadlines(self._expire)
+        self._deadlines: Deadlines[int] = Deadlines(self._expire)
         self._unsent = bytearray()
         self._is_flush_due = False
         self._socket: socket.socket | None = None

@@ -14,6 +14,7 @@ from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
 from serving.codecs.base import Codec, DecodedRequest
 from serving.codecs.finite import reject_nonfinite
+from serving.codecs.rendering import NONFINITE_MODES
 from serving.errors import InternalError, InvalidInput, PredictionError, TooLarge, UnknownVersion
 from serving.model import ModelVersion
 from serving.prediction import RunnerClient
@@ -25,7 +26,7 @@ from serving.statuses import OK, error_body, error_headers, outcome_of, status_o
 NANOSECONDS = 1e9
 MILLISECONDS = 1e6  # nanoseconds in one
 JSON = "application/json"
-NONFINITE_MODES = ("token", "null", "string", "error")
+SERVER_TIMING = ", ".join(f"{name};dur=%.3f" for name in (*PHASES, "total"))
 
 Environ = dict[str, object]
 
@@ -235,8 +236,5 @@ def _nonfinite_mode(environ: Environ) -> str | None:
 
 
 def _server_timing(stamps: tuple[int, ...]) -> str:
-    phases = [
-        f"{name};dur={(later - earlier) / MILLISECONDS:.3f}"
-        for name, (earlier, later) in zip(PHASES, pairwise(stamps), strict=True)
-    ]
-    return f"{', '.join(phases)}, total;dur={(stamps[-1] - stamps[0]) / MILLISECONDS:.3f}"
+    durations = [(later - earlier) / MILLISECONDS for earlier, later in pairwise(stamps)]
+    return SERVER_TIMING % (*durations, (stamps[-1] - stamps[0]) / MILLISECONDS)

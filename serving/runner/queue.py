@@ -58,7 +58,10 @@ class BatchQueue:
         self._is_draining = False
 
     def offer(self, job: Job) -> None:
-        """Admit a job or raise QueueFull or Draining; all its rows enter or none."""
+        """Admit a job or raise QueueFull or Draining; all its rows enter or none.
+
+        The batch thread learns of it by `wake`, so that what arrives together shares a batch.
+        """
         job.arrived_ns = time.monotonic_ns()
         with self._condition:
             if self._is_draining:
@@ -69,7 +72,12 @@ class BatchQueue:
             self._waiting.setdefault(job.key, deque()).append(job)
             self._rows += job.rows
             self._show_waiting()
-            self._condition.notify()
+
+    def wake(self) -> None:
+        """Let the batch thread look at what has been offered."""
+        with self._condition:
+            if self._waiting:
+                self._condition.notify()
 
     def take(self) -> Batch | None:
         """Wait for the next batch; None when the queue is draining and empty.

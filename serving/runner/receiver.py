@@ -49,6 +49,7 @@ class Receiver:
         self._selector = selectors.DefaultSelector()
         self._connections: set[Connection] = set()
         self._unflushed: set[Connection] = set()
+        self._offered: set[BatchQueue] = set()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._alone = itertools.count()
         self._is_stopping = False
@@ -100,6 +101,8 @@ class Receiver:
                     self._woken()
                 else:
                     self._serve(key.data, events)
+            while self._offered:
+                self._offered.pop().wake()
             self.flush()
 
     def _accept(self) -> None:
@@ -181,7 +184,9 @@ class Receiver:
         try:
             job = self._make_job(frame, answer)
             connection.jobs[request_id] = job
-            self._queues[job.model].offer(job)
+            queue = self._queues[job.model]
+            queue.offer(job)
+            self._offered.add(queue)
         except PredictionError as error:
             connection.jobs.pop(request_id, None)
             connection.put(failure_frame(request_id, error, (0, 0, 0)))

@@ -114,6 +114,7 @@ class Answer:
             answer=lambda _job: self._answered.set(),
         )
         bench.queue.offer(self.job)
+        bench.queue.wake()
 
     def get(self) -> list[list[float]]:
         assert self._answered.wait(10)
