@@ -3,11 +3,13 @@
 import contextlib
 import html
 import logging
+import os
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from exporter.errors import ExporterError
 from exporter.scrape import Scraper
 
 METRICS_PATH = "/metrics"
@@ -15,6 +17,7 @@ TEXT = "text/plain; charset=utf-8"
 
 # A client that says nothing is dropped; ten seconds is ample for a request's head.
 HEAD_TIMEOUT_SECONDS = 10.0
+LISTEN_BACKLOG = 128
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +40,15 @@ class ExporterServer(ThreadingHTTPServer):
 
 
 def listen(address: tuple[str, int]) -> socket.socket:
-    """Return a listening TCP socket. Raises OSError when the address cannot be bound."""
+    """Return a listening TCP socket. Raises ExporterError naming an address that cannot be had."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=128)
+    try:
+        return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        host, port = address
+        raise ExporterError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
+        ) from error
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -72,12 +72,18 @@ class PredictGateway:
             target = Target(**match.groupdict())
             answer = self._service.answer(route.codec, target, environ)
             return self._reply(answer, environ, start_response)
+        if path.endswith("/") and not path.endswith("//") and path != "/":
+            environ["PATH_INFO"] = path[:-1]  # One trailing slash is ignored, without a redirect.
         return self._application(environ, start_response)
 
     def _refuse(self, method: str, environ: dict[str, Any]) -> Answer:
         """Answer a method that is not POST; it counts in no prediction metric."""
         request_id = request_id_of(environ)
-        headers = [("Allow", ALLOWED_METHODS), ("X-Request-ID", request_id)]
+        headers = [
+            ("Allow", ALLOWED_METHODS),
+            ("Cache-Control", "no-store"),
+            ("X-Request-ID", request_id),
+        ]
         if method == "OPTIONS":
             return Answer("204 No Content", headers, b"")
         message = f"{method[:16]} is not allowed here; allowed: {ALLOWED_METHODS}"

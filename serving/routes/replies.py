@@ -3,7 +3,7 @@
 import logging
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from serving.errors import InternalError, PredictionError
 from serving.request_headers import request_id_of
@@ -26,6 +26,8 @@ def install(app: Flask) -> None:
 
 def _begin() -> Response | None:
     g.request_id = request_id_of(request.environ)
+    if _path().startswith("//"):
+        raise NotFound  # Werkzeug folds slashes at the beginning; this server folds none.
     if request.method == "OPTIONS" and request.url_rule is not None:
         return Response(status=204, headers={"Allow": _allowed(request.url_rule.methods or set())})
     return None
@@ -49,16 +51,17 @@ def _prediction_error(error: PredictionError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
     headers = {}
-    message = f"{request.path[:64]}: {error.name.lower()}"
+    path = _path()
+    message = f"{path[:64]}: {error.name.lower()}"
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         headers["Allow"] = _allowed(error.valid_methods)
         message = f"{request.method[:16]} is not allowed here; allowed: {headers['Allow']}"
     if code == 404:  # noqa: PLR2004
-        message = f'no such path: "{request.path[:64]}"'
-        if request.path.lower().startswith(TF_SERVING_PREFIX):
+        message = f'no such path: "{path[:64]}"'
+        if path.lower().startswith(TF_SERVING_PREFIX):
             # TensorFlow Serving calls any path of its own that fits no route malformed.
             code = 400
-            message = f'malformed request path "{request.path[:64]}"'
+            message = f'malformed request path "{path[:64]}"'
     body = plain_error_body(message, "invalid_input", g.request_id)
     return Response(body, code, headers, content_type=JSON)
 
@@ -66,6 +69,12 @@ def _http_error(error: HTTPException) -> Response:
 def _defect(error: Exception) -> Response:
     logger.error("request %s failed for a reason of the server", g.request_id, exc_info=error)
     return _prediction_error(InternalError("the server failed; its log says why"))
+
+
+def _path() -> str:
+    """Return the path as it was sent, percent-decoded."""
+    raw: str = request.environ["PATH_INFO"]
+    return raw.encode("latin-1").decode("utf-8", "replace")
 
 
 def _allowed(methods: object) -> str:

@@ -72,18 +72,13 @@ class ModelCatalog:
                 self._load(name, path)
             except Exception as error:
                 # A model that cannot be loaded must not keep the others from being served.
-                level = logging.ERROR
-                logger.log(
-                    level,
-                    "model %s: %s",
-                    name,
-                    error,
-                    exc_info=not isinstance(error, ModelLoadError),
-                )
+                is_expected = isinstance(error, ModelLoadError)
+                logger.log(logging.ERROR, "model %s: %s", name, error, exc_info=not is_expected)
                 self._recorder.child("inferometer_model_load_failures_total", model=name).inc()
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                # Callers are told that it failed, not where it lies.
-                self._move(name, "failed", error=reason.replace(str(path), "the model"))
+                # Callers are told that it failed, not where it lies: other errors may say that.
+                reason = str(error).replace(str(path), "the model") if is_expected else ""
+                reason = reason or f"{type(error).__name__}; the server's log says why"
+                self._move(name, "failed", error=reason)
 
     def _load(self, name: str, path: Path) -> None:
         source = find_source(path)
