@@ -222,7 +222,7 @@ def _record_together(
     cells: Cells, lock: Lock, counters: Sequence[Child], histograms: Sequence[Child]
 ) -> Record:
     counter_indices = tuple(child.index for child in counters)
-    places = tuple((child.index, child.bounds) for child in histograms)
+    places = tuple((child.index, child.index + 1, child.bounds) for child in histograms)
     acquire, release = lock.acquire, lock.release
 
     def record(increments: Sequence[float], observations: Sequence[float]) -> None:
@@ -231,10 +231,10 @@ def _record_together(
             for index, amount in zip(counter_indices, increments, strict=True):
                 if 0.0 <= amount < _INFINITY:
                     cells[index] += amount
-            for (index, bounds), value in zip(places, observations, strict=True):
+            for (index, first, bounds), value in zip(places, observations, strict=True):
                 if 0.0 <= value < _INFINITY:
                     cells[index] += value
-                    cells[index + 1 + bisect_left(bounds, value)] += 1.0
+                    cells[first + bisect_left(bounds, value)] += 1.0
         finally:
             release()
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from serving.decompression import decompress, encoding_of
 from serving.errors import BodyTooSlow, InvalidInput, NotOffered, QueueFull, TooLarge
@@ -84,8 +84,7 @@ class HeldBytes:
         self._size = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A body as the codec gets it, and its size as it was sent."""
 
     content: bytes

@@ -1,8 +1,7 @@
 """Where predictions come from, as the service sees it: an interface, and what it answers with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from serving.model import ModelVersion
 from serving.model_table import ModelTable
 
 
-@dataclass(frozen=True, slots=True)
-class BatchFacts:
+class BatchFacts(NamedTuple):
     """The batch that carried a request's last rows."""
 
     batch_id: int
@@ -21,8 +19,7 @@ class BatchFacts:
     trigger: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """A runner's answer. `stamps` are taken, assembled and computed, in monotonic nanoseconds."""
 
     outputs: Mapping[str, np.ndarray]

@@ -4,13 +4,12 @@ Everything in one call, when its answer is rendered.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise, product
+from itertools import product
 
 from exporter import CATALOGUE, UNKNOWN, Child, Record, Recorder
 from serving.model import ModelVersion
 
 PHASES = ("parse", "queue", "assemble", "compute", "deliver", "render")
-NANOSECONDS = 1e9
 
 _FAMILIES = {family.name: family for family in CATALOGUE}
 
@@ -48,23 +47,20 @@ class RequestMetrics:
         code: str,
         reason: str,
         outcome: str,
-        stamps: Sequence[int],
+        seconds: Sequence[float],
         sizes: tuple[int, int],
         rows: int,
     ) -> None:
         """Record one answered request.
 
-        `names` are model, version and protocol; `stamps` the seven monotonic nanoseconds from
-        received to rendered; `sizes` the bytes of request and response; `reason` is empty for a
-        success.
+        `names` are model, version and protocol; `seconds` the whole duration and the six phases;
+        `sizes` the bytes of request and response; `reason` is empty for a success.
         """
         key = (*names, code, reason, outcome)
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = self._resolve(names, code, reason, outcome)
-        phases = [(later - earlier) / NANOSECONDS for earlier, later in pairwise(stamps)]
-        total = (stamps[-1] - stamps[0]) / NANOSECONDS
-        record((1.0, 1.0 if reason else rows), (total, *phases, *sizes))
+        record((1.0, 1.0 if reason else rows), (*seconds, *sizes))
 
     def _resolve(self, names: tuple[str, str, str], code: str, reason: str, outcome: str) -> Record:
         model, version, protocol = names

@@ -7,7 +7,7 @@ outputs.
 import logging
 import time
 from dataclasses import dataclass, field
-from itertools import pairwise
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from exporter import UNKNOWN
@@ -24,7 +24,6 @@ from serving.settings import Settings
 from serving.statuses import OK, error_body, error_headers, outcome_of, status_of
 
 NANOSECONDS = 1e9
-MILLISECONDS = 1e6  # nanoseconds in one
 JSON = "application/json"
 SERVER_TIMING = ", ".join(f"{name};dur=%.3f" for name in (*PHASES, "total"))
 
@@ -33,8 +32,7 @@ Environ = dict[str, object]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a path names: a model, and a version or a label of it or neither."""
 
     model: str
@@ -42,8 +40,7 @@ class Target:
     label: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A reply: status line, headers, body.
 
     `closes` says that the request's body was not read whole.
@@ -71,10 +68,26 @@ class _Request:
     body_is_read: bool = False
     extra_headers: list[tuple[str, str]] = field(default_factory=list)
 
-    def stamps(self, ended: int) -> tuple[int, ...]:
-        """Return the seven stamps; what was not reached gets the time of the end."""
-        later = (self.parsed, *self.runner_stamps, self.delivered)
-        return (self.received, *(stamp or ended for stamp in later), ended)
+    def seconds(self, ended: int) -> tuple[float, ...]:
+        """Return the whole duration and its six phases.
+
+        They are the differences of seven stamps; one that was not reached gets the time of the end.
+        """
+        taken, assembled, computed = self.runner_stamps
+        parsed = self.parsed or ended
+        taken = taken or ended
+        assembled = assembled or ended
+        computed = computed or ended
+        delivered = self.delivered or ended
+        return (
+            (ended - self.received) / NANOSECONDS,
+            (parsed - self.received) / NANOSECONDS,
+            (taken - parsed) / NANOSECONDS,
+            (assembled - taken) / NANOSECONDS,
+            (computed - assembled) / NANOSECONDS,
+            (delivered - computed) / NANOSECONDS,
+            (ended - delivered) / NANOSECONDS,
+        )
 
 
 class PredictionService:
@@ -122,7 +135,9 @@ class PredictionService:
     def _predict(self, codec: Codec, target: Target, environ: Environ, request: _Request) -> bytes:
         version = self._version(target)
         request.version = version.version
-        deadline = self._deadline(environ, request.received, None)
+        # A caller can shorten the time, never extend it.
+        allowed = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
+        deadline = request.received + int(allowed * NANOSECONDS)
         validate_priority(environ)
         nonfinite = _nonfinite_mode(environ)
         held = self._bodies.hold()
@@ -132,7 +147,9 @@ class PredictionService:
         finally:
             held.release()
         request.rows = decoded.rows
-        deadline = self._deadline(environ, request.received, decoded.timeout_seconds)
+        if decoded.timeout_seconds is not None:
+            allowed = min(allowed, decoded.timeout_seconds)
+            deadline = request.received + int(allowed * NANOSECONDS)
         self._check(decoded)
         request.parsed = time.monotonic_ns()
         prediction = self._client.predict(version, decoded, deadline)
@@ -145,16 +162,6 @@ class PredictionService:
             self._client.table.model(target.model)
             raise UnknownVersion(f'no label "{target.label[:64]}"; there are none')
         return self._client.table.ready(target.model, target.version)
-
-    def _deadline(self, environ: Environ, received: int, wanted_seconds: float | None) -> int:
-        """Return the monotonic nanosecond by which to answer.
-
-        The least of the caller's wishes and ours.
-        """
-        seconds = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
-        if wanted_seconds is not None:
-            seconds = min(seconds, wanted_seconds)
-        return received + int(seconds * NANOSECONDS)
 
     def _read(self, environ: Environ, request: _Request, held: HeldBytes, deadline: int) -> bytes:
         body = read_body(
@@ -178,39 +185,40 @@ class PredictionService:
             reject_nonfinite(decoded)
 
     def _succeed(self, codec: Codec, request: _Request, body: bytes) -> Answer:
-        stamps = request.stamps(time.monotonic_ns())
+        seconds = request.seconds(time.monotonic_ns())
         self._metrics.record(
             (request.model, request.version, codec.protocol),
             code="200",
             reason="",
             outcome=OK,
-            stamps=stamps,
+            seconds=seconds,
             sizes=(request.body_bytes, len(body)),
             rows=request.rows,
         )
-        headers = self._headers(request, stamps, len(body))
+        headers = self._headers(request, seconds, len(body))
         return Answer("200 OK", headers, body)
 
     def _fail(self, codec: Codec, request: _Request, error: PredictionError) -> Answer:
-        request.runner_stamps = error.stamps
+        if any(error.stamps):
+            request.runner_stamps = error.stamps
         body = error_body(error, request.request_id)
-        stamps = request.stamps(time.monotonic_ns())
+        seconds = request.seconds(time.monotonic_ns())
         status = status_of(error)
         self._metrics.record(
             (request.model, request.version, codec.protocol),
             code=status[:3],
             reason=error.reason,
             outcome=outcome_of(error),
-            stamps=stamps,
+            seconds=seconds,
             sizes=(request.body_bytes, len(body)),
             rows=0,
         )
-        headers = self._headers(request, stamps, len(body))
+        headers = self._headers(request, seconds, len(body))
         headers += error_headers(error)
         return Answer(status, headers, body, closes=not request.body_is_read)
 
     def _headers(
-        self, request: _Request, stamps: tuple[int, ...], body_bytes: int
+        self, request: _Request, seconds: tuple[float, ...], body_bytes: int
     ) -> list[tuple[str, str]]:
         headers = [
             ("Content-Type", JSON),
@@ -221,7 +229,7 @@ class PredictionService:
         if request.version != UNKNOWN:
             headers.append(("X-Model-Version", request.version))
         if self._settings.server_timing:
-            headers.append(("Server-Timing", _server_timing(stamps)))
+            headers.append(("Server-Timing", _server_timing(seconds)))
         return headers
 
 
@@ -235,6 +243,6 @@ def _nonfinite_mode(environ: Environ) -> str | None:
     return mode
 
 
-def _server_timing(stamps: tuple[int, ...]) -> str:
-    durations = [(later - earlier) / MILLISECONDS for earlier, later in pairwise(stamps)]
-    return SERVER_TIMING % (*durations, (stamps[-1] - stamps[0]) / MILLISECONDS)
+def _server_timing(seconds: tuple[float, ...]) -> str:
+    total, *phases = (1000 * duration for duration in seconds)
+    return SERVER_TIMING % (*phases, total)

@@ -8,10 +8,9 @@ Open Inference Protocol's binary extension.
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -60,8 +59,7 @@ class FrameType(IntEnum):
     GOODBYE = 11
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame as it was received; `head` is the JSON object, `payload` the raw bytes."""
 
     type: int

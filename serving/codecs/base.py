@@ -1,16 +1,14 @@
 """What a protocol's codec is: bytes to named tensors and back. A new one is a file beside this."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from serving.model import ModelVersion
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedRequest:
+class DecodedRequest(NamedTuple):
     """A prediction request as tensors.
 
     `inputs` maps each input of the signature to an array whose first dimension is `rows`; BYTES are

@@ -3,9 +3,8 @@
 It knows nothing of datatypes: what the leaves are is not its business.
 """
 
-from dataclasses import dataclass
 from itertools import chain
-from typing import cast
+from typing import NamedTuple, cast
 
 from serving.errors import InvalidInput
 from serving.quoting import kind_of, shown_shape
@@ -13,8 +12,7 @@ from serving.quoting import kind_of, shown_shape
 MAX_DIMENSIONS = 64  # numpy's limit
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a tensor stands in the request; an element of it is `prefix[0]suffix[1][2]`."""
 
     prefix: str

@@ -7,8 +7,7 @@ costs a check of the set of types and one call of numpy; only what fails is walk
 import binascii
 import math
 import sys
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -34,8 +33,7 @@ _INEXACT_FROM = 2.0**63
 _NOT_BASE64 = 'not standard base64 (no "data:" prefix; + and /)'
 
 
-@dataclass(frozen=True, slots=True)
-class FlatValues:
+class FlatValues(NamedTuple):
     """The leaves of one input in row-major order, and the shape and place they were found in.
 
     `are_numbers` says that they are known to be numbers, which saves looking at each type.

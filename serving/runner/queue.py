@@ -71,12 +71,12 @@ class BatchQueue:
             self._check_room(job)
             self._waiting.setdefault(job.key, deque()).append(job)
             self._rows += job.rows
-            self._show_waiting()
 
     def wake(self) -> None:
-        """Let the batch thread look at what has been offered."""
+        """Let the batch thread look at what has been offered, and /metrics with it."""
         with self._condition:
             if self._waiting:
+                self._show_waiting()
                 self._condition.notify()
 
     def take(self) -> Batch | None:
