@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test check packages bench metrics lock clean
+.PHONY: help install demo test check packages bench metrics dashboards lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ check: install ## lint, types, import contracts, and whether METRICS.md is curre
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m exporter.catalogue --check
+	$(BIN)/python -m grafana --check
 
 # Each Debian package has its command's name. A package's service must not start: policy-rc.d says so.
 packages: ## install prometheus and wrk where they are missing (as root, on Debian or Ubuntu)
@@ -62,6 +63,9 @@ bench: install packages ## measure the ratios of BENCHMARKS.md
 
 metrics: install ## write METRICS.md from the metric catalogue
 	$(BIN)/python -m exporter.catalogue
+
+dashboards: install ## write grafana/dashboards from their definitions
+	$(BIN)/python -m grafana
 
 # Keeps the versions a lock file has; delete the file first to raise them.
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml

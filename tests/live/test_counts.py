@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from grafana.definitions import DASHBOARDS
 from tests.live.servers import Samples, Server, start_server, total, wait_for
 
 CLIENTS = 6
@@ -128,6 +129,7 @@ def test_every_count_is_exact_in_the_exposition_and_by_promql(models: Path, tmp_
             seconds=15,
         )
         check_promql(url, codes, reasons)
+        check_dashboards(url)
 
 
 def check_exposition(
@@ -171,6 +173,18 @@ def check_promql(url: str, codes: Counter[tuple[str, str]], reasons: Counter[str
     phases = query(url, "sum(inferometer_request_phase_seconds_sum)")
     duration = query(url, "sum(inferometer_request_duration_seconds_sum)")
     assert sum(phases.values()) == pytest.approx(sum(duration.values()), rel=1e-9)
+
+
+def check_dashboards(url: str) -> None:
+    """Every query of every panel has an answer while there is traffic."""
+    variables = {"$job": ".+", "$instance": ".+", "$model": ".+", "$__rate_interval": "30s"}
+    for dashboard in DASHBOARDS:
+        for panel in dashboard.panels:
+            for target in panel.targets:
+                expression = target.expression
+                for name, value in variables.items():
+                    expression = expression.replace(name, value)
+                assert query(url, expression), f"{panel.title}: {expression}"
 
 
 def test_an_unknown_name_never_becomes_a_label(models: Path, tmp_path: Path) -> None:
