@@ -12,6 +12,7 @@ import numpy as np
 from serving.codecs.base import DecodedRequest
 from serving.codecs.json_text import read_object
 from serving.codecs.nesting import Place
+from serving.codecs.number_rows import read_number_rows
 from serving.codecs.rendering import dumps, nonfinite_mode, render_array, render_rows
 from serving.codecs.signature import (
     described_inputs,
@@ -38,7 +39,7 @@ class TfServingCodec:
 
     def decode(self, body: bytes, version: ModelVersion) -> DecodedRequest:
         """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
-        return read_object(body, partial(_read, version, body))
+        return _read_plainly(body, version) or read_object(body, partial(_read, version))
 
     def encode(
         self,
@@ -57,15 +58,24 @@ class TfServingCodec:
         return dumps({"predictions": _rows(names, outputs, mode)})
 
 
-def _read(version: ModelVersion, body: bytes, document: _Document) -> DecodedRequest:
+def _read_plainly(body: bytes, version: ModelVersion) -> DecodedRequest | None:
+    """Return the request if it is rows of numbers for the only input of the default signature."""
+    signature = version.signatures.get(version.default_signature)
+    if signature is None or len(signature.inputs) != 1:
+        return None
+    (spec,) = signature.inputs
+    rows = read_number_rows(body, spec)
+    return None if rows is None else DecodedRequest(signature.name, {spec.name: rows}, len(rows))
+
+
+def _read(version: ModelVersion, document: _Document) -> DecodedRequest:
     signature = signature_of(version, document.get("signature_name"))
     forms = document.keys() & {"instances", "inputs"}
     if len(forms) != 1:
         found = "both" if forms else "none"
         raise InvalidInput(f'expected exactly one of "instances" and "inputs"; found {found}')
     if "instances" in forms:
-        are_numbers = _holds_only_numbers(body)
-        inputs = _read_rows(document["instances"], signature, are_numbers=are_numbers)
+        inputs = _read_rows(document["instances"], signature)
     else:
         inputs = _read_columns(document["inputs"], signature, version)
     rows = require_equal_rows({name: len(array) for name, array in inputs.items()})
@@ -74,19 +84,7 @@ def _read(version: ModelVersion, body: bytes, document: _Document) -> DecodedReq
     return DecodedRequest(signature.name, inputs, rows, row_form="instances" in forms)
 
 
-def _holds_only_numbers(body: bytes) -> bool:
-    """Return whether the list that ends the object certainly holds numbers and lists alone.
-
-    The text tells it faster than the values do: after the first bracket there is no string, and
-    none of the letters by which true, false and null are known.
-    """
-    start = body.find(b"[")
-    return start >= 0 and all(body.find(sign, start) < 0 for sign in (b'"', b"u", b"s"))
-
-
-def _read_rows(
-    instances: object, signature: Signature, *, are_numbers: bool
-) -> dict[str, np.ndarray]:
+def _read_rows(instances: object, signature: Signature) -> dict[str, np.ndarray]:
     if not isinstance(instances, list):
         raise InvalidInput(f'"instances" must be a list, got {kind_of(instances)}')
     if not instances:
@@ -94,8 +92,7 @@ def _read_rows(
     if len(signature.inputs) == 1:
         (spec,) = signature.inputs
         if not _is_named(instances[0], spec.name):
-            place = Place("instances")
-            return {spec.name: rows_to_array(instances, spec, place=place, are_numbers=are_numbers)}
+            return {spec.name: rows_to_array(instances, spec, place=Place("instances"))}
     named = _named_instances(instances, signature)
     return {
         spec.name: rows_to_array(

@@ -34,24 +34,18 @@ _NOT_BASE64 = 'not standard base64 (no "data:" prefix; + and /)'
 
 
 class FlatValues(NamedTuple):
-    """The leaves of one input in row-major order, and the shape and place they were found in.
-
-    `are_numbers` says that they are known to be numbers, which saves looking at each type.
-    """
+    """The leaves of one input in row-major order, and the shape and place they were found in."""
 
     values: list[object]
     shape: tuple[int, ...]
     place: Place
-    are_numbers: bool = False
 
     def name_of(self, position: int) -> str:
         """Return what the element at a position is called in messages."""
         return self.place.at(indices_of(position, self.shape))
 
 
-def rows_to_array(
-    rows: list[object], spec: TensorSpec, *, place: Place, are_numbers: bool = False
-) -> np.ndarray:
+def rows_to_array(rows: list[object], spec: TensorSpec, *, place: Place) -> np.ndarray:
     """Return a list of rows as an array; every row has the row shape of `spec`."""
     require_json_input(spec)
     values, shape = flatten(rows, place)
@@ -64,7 +58,7 @@ def rows_to_array(
             f'{len(rows)} row{"" if len(rows) == 1 else "s"}, but input "{spec.name}" takes exactly'
             f" {spec.shape[0]} ({shown_shape(spec.shape)})"
         )
-    return to_array(FlatValues(values, shape, place, are_numbers), spec).reshape(shape)
+    return to_array(FlatValues(values, shape, place), spec).reshape(shape)
 
 
 def column_to_array(value: object, spec: TensorSpec, *, place: Place) -> np.ndarray:
@@ -87,11 +81,6 @@ def to_array(flat: FlatValues, spec: TensorSpec) -> np.ndarray:
     Raises InvalidInput naming the first value that is of another type or does not fit.
     """
     datatype = spec.datatype
-    if flat.are_numbers and datatype in FLOATS:
-        try:
-            return _floats(flat, spec)
-        except ValueError:
-            raise _type_fault(flat, spec) from None  # A list stands beside a number.
     if not _ALLOWED_TYPES[datatype].issuperset(map(type, flat.values)):
         raise _type_fault(flat, spec)
     if datatype in FLOATS:
