@@ -52,6 +52,7 @@ def _run(settings: ExporterSettings) -> None:
         _listener(settings), Scraper(settings.store_path, settings.collectors, folds=True)
     )
     recorder = open_recorder(settings.store_path, "exporter", families=CATALOGUE, tick_seconds=1.0)
+    server.scraper.families()  # Ready means that the store could be merged.
     serving = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     serving.start()
     logger.info("metrics on http://%s:%d/metrics", *server.server_address[:2])

@@ -153,15 +153,13 @@ class Settings(BaseModel):
         return self
 
     def _model_problems(self) -> Iterable[str]:
-        for name, path in self.models.items():
+        for name in self.models:
             if not MODEL_NAME.fullmatch(name) or name in RESERVED_MODEL_NAMES:
                 yield (
                     f"models: {name!r} cannot be a model's name; use 1 to 64 letters, digits, "
                     "'_', '-' and '.', beginning with a letter, a digit or '_', "
                     f"and not {sorted(RESERVED_MODEL_NAMES)}"
                 )
-            if not path.exists():
-                yield f"models: {name}: no such file or folder: {path}"
 
     def _batch_problems(self) -> Iterable[str]:
         if self.queue_limit_rows < 2 * self.max_batch_rows:
@@ -210,6 +208,12 @@ def load_settings(
     except ValidationError as error:
         problems += [_sentence(details, sources) for details in error.errors(include_url=False)]
         raise SettingsError("\n".join(problems)) from error
+    # Looked for here alone: a restarted child must not stumble over a path that has gone since.
+    problems += [
+        f"models: {name}: no such file or folder: {path}"
+        for name, path in settings.models.items()
+        if not path.exists()
+    ]
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

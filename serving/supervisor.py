@@ -65,6 +65,9 @@ class Supervisor:
             self._announce()
             self._watch(wake_reader)
             self._stop()
+        except KeyboardInterrupt:
+            logger.warning("stopped at once by a second signal")
+            return 1
         finally:
             for child in self._children:
                 child.stop(signal.SIGKILL, EXPORTER_STOP_SECONDS)
@@ -85,8 +88,14 @@ class Supervisor:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._wake_writer = writer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda received, _frame: self._signals.append(received))
+            signal.signal(number, self._take_signal)
         return reader
+
+    def _take_signal(self, number: int, _frame: object) -> None:
+        """Stop in order at the first signal, at once at the second."""
+        self._signals.append(number)
+        if len(self._signals) == 2:  # noqa: PLR2004
+            raise KeyboardInterrupt
 
     def _watch(self, wake_reader: socket.socket) -> None:
         """Restart what dies until a signal says to stop."""

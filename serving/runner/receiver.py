@@ -160,6 +160,10 @@ class Receiver:
             connection.put(encode_frame(FrameType.GOODBYE, 0, {"reason": str(error)}))
             connection.flush()
             self._close(connection)
+        except Exception:
+            # One front-end's frame must not end the thread that reads all of them.
+            logger.exception("closing a front-end's connection")
+            self._close(connection)
 
     def _handle(self, connection: Connection, frame: Frame) -> None:
         if frame.type == FrameType.PREDICT:

@@ -32,6 +32,7 @@ WALLS = {
     "exporter/collectors/base.py": "a collector that raises costs its own rows only",
     "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
     "serving/runner/batcher.py": "what a model raises fails its batch only",
+    "serving/runner/receiver.py": "one front-end's frame must not end the thread that reads all",
     "serving/runner/catalog.py": "a model that cannot be loaded keeps no other from being served",
     "serving/runner/warm_up.py": "generated inputs need not make sense to a model",
     "serving/service.py": "a defect fails one request only",
