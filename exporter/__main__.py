@@ -12,11 +12,12 @@ from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
 from exporter.errors import ExporterError, SettingsError, StoreError
 from exporter.http import ExporterServer, listen
-from exporter.recorder import open_recorder
+from exporter.recorder import NullRecorder, Recorder, open_recorder
 from exporter.scrape import Scraper
 from exporter.settings import ExporterSettings, read_settings
 
 FOLD_SECONDS = 2.0
+TICK_SECONDS = 1.0
 # How long the processes of a supervisor that was killed may take to end before the store is
 # removed.
 ABANDONED_SECONDS = 15.0
@@ -51,7 +52,7 @@ def _run(settings: ExporterSettings) -> None:
     server = ExporterServer(
         _listener(settings), Scraper(settings.store_path, settings.collectors, folds=True)
     )
-    recorder = open_recorder(settings.store_path, "exporter", families=CATALOGUE, tick_seconds=1.0)
+    recorder = _open_recorder(settings)
     server.scraper.families()  # Ready means that the store could be merged.
     serving = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     serving.start()
@@ -63,6 +64,17 @@ def _run(settings: ExporterSettings) -> None:
     recorder.close()
     if settings.removes_abandoned_store:
         _remove_abandoned_store(settings)
+
+
+def _open_recorder(settings: ExporterSettings) -> Recorder:
+    """Open the exporter's own block; without room for one it still serves the others'."""
+    try:
+        return open_recorder(
+            settings.store_path, "exporter", families=CATALOGUE, tick_seconds=TICK_SECONDS
+        )
+    except StoreError as error:
+        logger.error("this process is not on /metrics: %s", error)  # noqa: TRY400
+        return NullRecorder(CATALOGUE)
 
 
 def _listener(settings: ExporterSettings) -> socket.socket:

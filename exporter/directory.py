@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
+import re
 import stat
 import tempfile
 import time
@@ -16,6 +16,12 @@ BLOCK_SUFFIX = ".block"
 RETIRED_NAME = "retired"
 OWNER_LOCK_NAME = "owner.lock"
 FOLD_LOCK_NAME = "fold.lock"
+
+# All that a server ever puts into its store directory. Nothing else in it is ever deleted.
+OURS = re.compile(
+    r"[a-z]+-[0-9]+-[0-9a-f]{16}\.(block|new|bad)|retired(\.new)?|owner\.lock|fold\.lock"
+    r"|settings\.json|runner-[0-9]+\.sock"
+)
 
 # Longer than any process needs between creating a block and naming it.
 STALE_NEW_SECONDS = 60
@@ -66,6 +72,12 @@ class OwnedDirectory:
         Raises StoreError when another server holds it.
         """
         self.path = open_directory(path)
+        foreign = sorted(entry.name for entry in self.path.iterdir() if not _is_ours(entry))
+        if foreign:
+            raise StoreError(
+                f"store directory {self.path} holds other files, such as {foreign[0]}; "
+                "name a directory that is empty or not there yet"
+            )
         self._descriptor = _lock_file(self.path / OWNER_LOCK_NAME)
         if self._descriptor is None:
             raise StoreError(
@@ -83,10 +95,15 @@ class OwnedDirectory:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a store directory, and its parent when that is ours and empty."""
-    shutil.rmtree(path, ignore_errors=True)
-    if path.parent.name.startswith("inferometer-"):
-        with contextlib.suppress(OSError):
+    """Delete what a server has put into its store directory, and the directory if that is all.
+
+    Its parent goes as well when it is ours and empty. Nothing else is ever deleted.
+    """
+    with contextlib.suppress(OSError):
+        _delete_contents(path)
+        (path / OWNER_LOCK_NAME).unlink(missing_ok=True)
+        path.rmdir()
+        if path.parent.name.startswith("inferometer-"):
             path.parent.rmdir()
 
 
@@ -144,11 +161,12 @@ def _lock_file(path: Path) -> int | None:
     return descriptor
 
 
+def _is_ours(entry: Path) -> bool:
+    return OURS.fullmatch(entry.name) is not None
+
+
 def _delete_contents(path: Path) -> None:
+    """Delete everything of ours but the owner's lock, which is held."""
     for entry in path.iterdir():
-        if entry.name == OWNER_LOCK_NAME:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
+        if entry.name != OWNER_LOCK_NAME and _is_ours(entry):
             entry.unlink(missing_ok=True)

@@ -46,9 +46,9 @@ def listen(address: tuple[str, int]) -> socket.socket:
         return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG)
     except OSError as error:
         host, port = address
-        raise ExporterError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
-        ) from error
+        code = error.errno or 0
+        reason = os.strerror(code) if code > 0 else str(error)
+        raise ExporterError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -110,11 +110,10 @@ def read_body(
         raise TooLarge(f"body of {declared:,} bytes; the limit is {limits.max_body_bytes:,}")
     encoding = encoding_of(environ)
     stream = cast("Readable", environ["wsgi.input"])
-    held.take(declared or 0)
     reading = (
         partial(_read_chunked, stream, limits.max_body_bytes, held)
         if declared is None
-        else partial(_read_declared, stream, declared)
+        else partial(_read_declared, stream, declared, held)
     )
     sent = _in_time(time_limit(seconds), reading)
     content = decompress(sent, encoding, limit=limits.max_decompressed_bytes)
@@ -153,10 +152,11 @@ def _in_time(timer: AbstractContextManager[object], reading: Callable[[], bytes]
         raise
 
 
-def _read_declared(stream: Readable, length: int) -> bytes:
+def _read_declared(stream: Readable, length: int, held: HeldBytes) -> bytes:
     pieces = []
     missing = length
     while missing and (piece := _read(stream, min(missing, READ_BYTES))):
+        held.take(len(piece))
         pieces.append(piece)
         missing -= len(piece)
     if missing:

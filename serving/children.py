@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 # No wait before the first restart, then these; a minute of life resets them.
@@ -25,12 +26,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, and the descriptors it inherits beside the standard three."""
+    """What to run, where, and the descriptors it inherits beside the standard three."""
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
     descriptors: Sequence[int] = ()
+    directory: Path | None = None
 
 
 class Child:
@@ -55,9 +57,11 @@ class Child:
         self.restart_at = None
         self._started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, *self._command.arguments],
+            # -P: what lies in the current directory must not take the place of a package.
+            [sys.executable, "-P", *self._command.arguments],
             env=dict(self._command.environment),
             pass_fds=self._command.descriptors,
+            cwd=self._command.directory,
             stdin=subprocess.DEVNULL,
             process_group=0,
             # The supervisor has one thread, so running Python between fork and exec is safe.

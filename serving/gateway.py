@@ -70,6 +70,10 @@ class PredictGateway:
             if method != "POST":
                 return reply_by_wsgi(self._refuse(method, environ), environ, start_response)
             target = Target(**match.groupdict())
+            if not target.model.isascii():
+                # WSGI gives the path's bytes as Latin-1.
+                name = target.model.encode("latin-1").decode("utf-8", "replace")
+                target = target._replace(model=name)
             answer = self._service.answer(route.codec, target, environ)
             return self._reply(answer, environ, start_response)
         if path.endswith("/") and not path.endswith("//") and path != "/":

@@ -7,8 +7,18 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from exporter import CATALOGUE, Family, Lock, NullRecorder, Recorder, open_recorder
+from exporter import (
+    CATALOGUE,
+    Family,
+    Lock,
+    NullRecorder,
+    Recorder,
+    StoreError,
+    open_recorder,
+)
 from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def write_process_settings(settings: Settings, file: Path) -> None:
@@ -50,4 +60,9 @@ def open_process_recorder(
     """
     if not settings.record_metrics:
         return NullRecorder(families)
-    return open_recorder(store_path_of(settings), role, families=families, lock=lock)
+    try:
+        return open_recorder(store_path_of(settings), role, families=families, lock=lock)
+    except StoreError as error:
+        # A full tmpfs must not end the serving; what this process does is then not counted.
+        logger.error("this process is not on /metrics: %s", error)  # noqa: TRY400
+        return NullRecorder(families)

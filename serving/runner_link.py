@@ -126,6 +126,7 @@ class RunnerLink:
             sock.close()
             raise
         self._socket = sock
+        self._is_flush_due = False
         self._reader = FrameReader(self._max_payload_bytes)
         self._ended.clear()
         self._readable = gevent.get_hub().loop.io(sock.fileno(), READ_EVENT)
@@ -214,5 +215,7 @@ class RunnerLink:
             gevent.spawn(self._flush_when_writable, self._socket)
 
     def _flush_when_writable(self, sock: socket.socket) -> None:
-        gevent.socket.wait_write(sock.fileno())
-        self._flush()
+        # The connection may have ended, and another begun, before this greenlet runs.
+        if sock is self._socket:
+            gevent.socket.wait_write(sock.fileno())
+            self._flush()

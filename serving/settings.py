@@ -27,6 +27,7 @@ RESERVED_MODEL_NAMES = frozenset({"stats"})
 SERVICE_LINK = re.compile(r"INFEROMETER_(SERVICE_(HOST|PORT)|PORT_\d+_TCP)(_|$)")
 
 MEBIBYTE = 1 << 20
+MAX_STORE_PATH_BYTES = 90  # A Unix socket's whole path has at most 107.
 
 
 def _split_list(value: object) -> object:
@@ -214,6 +215,11 @@ def load_settings(
         for name, path in settings.models.items()
         if not path.exists()
     ]
+    if settings.store_path and len(os.fsencode(settings.store_path)) > MAX_STORE_PATH_BYTES:
+        problems.append(
+            f"store_path: longer than {MAX_STORE_PATH_BYTES} bytes, and sockets lie in it, "
+            f"got {str(settings.store_path)[:64]!r}"
+        )
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

@@ -140,7 +140,9 @@ class Supervisor:
             "INFEROMETER_LISTEN_DESCRIPTOR": str(descriptor),
         }
         arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
-        return Command("front-ends", arguments, environment, [descriptor])
+        # gunicorn imports from its working directory first; nobody puts packages into this one.
+        directory = self._directory.path
+        return Command("front-ends", arguments, environment, [descriptor], directory)
 
     def _runner_command(self, settings_file: Path) -> Command:
         return Command("runner", ["-m", "serving.runner", str(settings_file)], _environment())
@@ -166,9 +168,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG)
     except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
-        ) from error
+        code = error.errno or 0
+        reason = os.strerror(code) if code > 0 else str(error)
+        raise SettingsError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
 def _environment() -> dict[str, str]:

@@ -94,6 +94,22 @@ class Rows(tf.Module):
         return {"y": tf.cond(tf.reduce_any(tf.equal(x, 13.0)), lambda: more, lambda: x)}
 
 
+class Wide(tf.Module):
+    """Two million numbers a row: more than a reply may hold after a few rows."""
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.tile(x[:, None], [1, 2_000_000])}
+
+
+class Named(tf.Module):
+    """Tells its name beside its answer, once and not for each row."""
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x, "name": tf.constant("named")}
+
+
 class Ragged(tf.Module):
     """Rows may have any length: the mean of each."""
 
@@ -115,6 +131,8 @@ def export(folder: Path) -> None:
         "together/1": Together(),
         "rows/1": Rows(),
         "ragged/1": Ragged(),
+        "wide/1": Wide(),
+        "named/1": Named(),
     }
     for name, module in modules.items():
         tf.saved_model.save(module, str(folder / name), signatures=module.serve)

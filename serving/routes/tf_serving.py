@@ -1,5 +1,7 @@
 """TensorFlow Serving's routes beside prediction: model status and metadata."""
 
+from dataclasses import replace
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
@@ -49,6 +51,9 @@ def _versions(
 ) -> list[ModelVersion]:
     """Return the versions a path names, whatever state they are in."""
     versions = client.table.model(model)
+    if not client.is_connected:
+        # The table outlives its runner; without one nothing is available.
+        versions = tuple(replace(found, state="loading") for found in versions)
     if label is not None:
         raise UnknownVersion(f'no label "{label[:64]}"; there are none')
     if version is None:

@@ -1,5 +1,6 @@
 """The runner process: opens its block, loads the models, serves front-ends until SIGTERM."""
 
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from serving.wire import largest_payload_bytes, runner_socket_path
 SWITCH_INTERVAL_SECONDS = 0.0005
 LISTEN_BACKLOG = 128
 
+logger = logging.getLogger(__name__)
+
 
 def main(arguments: list[str]) -> int:
     """Run until SIGTERM; the argument is the file of settings that the supervisor wrote."""
@@ -25,8 +28,17 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    died = threading.Event()
+
+    def end(failure: threading.ExceptHookArgs) -> None:
+        # A runner without its receiver or a batch thread would look alive and answer nothing.
+        logger.critical("a thread died; the runner ends", exc_info=failure.exc_value)
+        died.set()
+        stopping.set()
+
+    threading.excepthook = end
     _run(settings, stopping)
-    return 0
+    return 1 if died.is_set() else 0
 
 
 def _run(settings: Settings, stopping: threading.Event) -> None:

@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from serving.errors import InternalError, ModelError, PredictionError, UnknownVersion
+from serving.errors import (
+    DeadlineExceeded,
+    InternalError,
+    ModelError,
+    PredictionError,
+    UnknownVersion,
+)
 from serving.prediction import BatchFacts
 from serving.runner.job import Slice
 from serving.runner.queue import NANOSECONDS, Batch, BatchQueue
@@ -92,7 +98,9 @@ class Batcher:
     def _isolate(self, served: ServedVersion, batch: Batch) -> None:
         """Run each member of a failed batch alone, once, to find out which are bad."""
         for member in batch.slices:
-            if member.job.is_done or member.job.deadline_ns <= time.monotonic_ns():
+            if member.job.deadline_ns <= time.monotonic_ns():
+                member.job.fail(DeadlineExceeded("the deadline passed during the device call"))
+            if member.job.is_done:
                 continue
             served.metrics.retries.inc()
             padded = self._queue.sizes.round_up(member.rows)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import orjson
 
-from serving.errors import InternalError, NotOffered, PredictionError
+from serving.errors import InternalError, ModelError, NotOffered, PredictionError
 from serving.model import DATATYPES_BY_DTYPE, ModelVersion
 from serving.runner.job import Job
 from serving.wire import FrameType, encode_frame, encode_tensor
@@ -18,7 +18,7 @@ def models_frame(versions: Sequence[ModelVersion]) -> bytes:
     return encode_frame(FrameType.MODELS, 0, {}, [payload])
 
 
-def answer_frame(request_id: int, job: Job) -> bytes:
+def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> bytes:
     """Return the frame that answers a job: its outputs or why there are none."""
     stamps = (job.taken_ns, job.assembled_ns, job.computed_ns)
     if job.error is not None or job.outputs is None:
@@ -34,6 +34,10 @@ def answer_frame(request_id: int, job: Job) -> bytes:
         payload.append(encode_tensor(array, datatype))
     assert job.batch is not None
     batch = job.batch
+    size = sum(map(len, payload))
+    if size > max_payload_bytes:
+        message = f"{size:,} bytes of outputs; the limit is {max_payload_bytes:,}: send fewer rows"
+        return failure_frame(request_id, ModelError(message), stamps)
     head = {
         "outputs": described,
         "stamps": stamps,

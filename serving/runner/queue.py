@@ -17,6 +17,7 @@ from serving.runner.sizes import BatchSizes
 
 NANOSECONDS = 1e9
 LEAST_RETRY_SECONDS = 1.0
+DELIVERY_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,9 @@ class BatchQueue:
         limits = self._limits
         if self._rows + job.rows > limits.rows:
             raise self._full(f"{self._rows:,} of {limits.rows:,} rows are waiting")
-        if job.key not in self._waiting and len(self._waiting) >= limits.keys:
+        # A job that is computed alone has a key of its own, but no shape of its own.
+        is_new_shape = job.is_batchable and job.key not in self._waiting
+        if is_new_shape and len(self._waiting) >= limits.keys:
             raise self._full(f"{limits.keys} different row shapes are waiting")
         if not self._budget.take(job.size_bytes):
             raise self._full("the bytes that may wait are waiting")
@@ -164,20 +167,19 @@ class BatchQueue:
         return expired
 
     def _next_batch(self) -> Batch | None:
-        if not self._waiting:
-            return None
-        key = min(self._waiting, key=lambda key: self._waiting[key][0].arrived_ns)
-        waiting = self._waiting[key]
-        first = waiting[0]
-        if not first.is_batchable:
-            slices = self._cut(key, first.rows)
-            self._update_gauges()
-            return Batch(slices, first.rows, first.rows, "idle")
-        rows, is_full = self._rows_that_fit(waiting)
-        trigger = "full" if is_full else self._leave_trigger(waiting)
-        if trigger is None:
-            return None
-        take, padded = self.sizes.choose(rows, self.durations)
+        """Return a batch of the key whose head has waited longest, among those that may leave."""
+        for key in sorted(self._waiting, key=lambda key: self._waiting[key][0].arrived_ns):
+            waiting = self._waiting[key]
+            first = waiting[0]
+            if not first.is_batchable:
+                return self._leave(key, first.rows, first.rows, "idle")
+            rows, is_full = self._rows_that_fit(waiting)
+            trigger = "full" if is_full else self._leave_trigger(waiting)
+            if trigger is not None:
+                return self._leave(key, *self.sizes.choose(rows, self.durations), trigger)
+        return None
+
+    def _leave(self, key: BatchKey, take: int, padded: int, trigger: str) -> Batch:
         slices = self._cut(key, take)
         self._update_gauges()
         return Batch(slices, take, padded, trigger)
@@ -211,7 +213,10 @@ class BatchQueue:
     def _latest_start_ns(self, waiting: deque[Job]) -> int:
         """Return when the batch must leave for its earliest deadline to be met."""
         expected = self.durations.seconds(self.sizes.max_rows)
-        return min(job.deadline_ns for job in waiting) - int(expected * NANOSECONDS)
+        # The answer still has to be split, sent and rendered.
+        margin = max(expected, DELIVERY_SECONDS)
+        earliest = min(job.deadline_ns for job in waiting)
+        return earliest - int((expected + margin) * NANOSECONDS)
 
     def _wait_seconds(self) -> float | None:
         """Return when a delayed batch must be looked at again.

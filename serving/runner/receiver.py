@@ -53,6 +53,7 @@ class Receiver:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._alone = itertools.count()
         self._is_stopping = False
+        self._models_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._listener = listener
         self._listener.setblocking(False)  # noqa: FBT003
@@ -87,9 +88,12 @@ class Receiver:
 
     def broadcast_models(self) -> None:
         """Tell every front-end which models there are, and in which states."""
-        frame = self._models_frame()
+        # Built and put under one lock, or a newer table could overtake an older one.
+        with self._models_lock:
+            frame = self._models_frame()
+            for connection in list(self._connections):
+                connection.put(frame)
         for connection in list(self._connections):
-            connection.put(frame)
             connection.flush()
 
     def _run(self) -> None:
@@ -132,6 +136,8 @@ class Receiver:
                 self._watch(connection)
 
     def _watch(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return  # Closed by an earlier event of the same turn.
         wanted = selectors.EVENT_READ
         if not connection.flush():
             wanted |= selectors.EVENT_WRITE
@@ -139,6 +145,8 @@ class Receiver:
             self._selector.modify(connection.socket, wanted, connection)
 
     def _serve(self, connection: Connection, events: int) -> None:
+        if connection not in self._connections:
+            return  # Closed by an earlier event of the same turn.
         if events & selectors.EVENT_WRITE:
             self._watch(connection)
         if not events & selectors.EVENT_READ:
@@ -174,7 +182,8 @@ class Receiver:
                 self._queues[job.model].remove(job)
         elif frame.type == FrameType.HELLO:
             connection.put(encode_frame(FrameType.WELCOME, 0, {"build": __version__}))
-            connection.put(self._models_frame())
+            with self._models_lock:
+                connection.put(self._models_frame())
             self._unflushed.add(connection)
 
     def _predict(self, connection: Connection, frame: Frame) -> None:
@@ -182,7 +191,7 @@ class Receiver:
 
         def answer(job: Job) -> None:
             connection.jobs.pop(request_id, None)
-            connection.put(answer_frame(request_id, job))
+            connection.put(self._answer_frame(request_id, job))
             self._unflushed.add(connection)
 
         try:
@@ -195,6 +204,15 @@ class Receiver:
             connection.jobs.pop(request_id, None)
             connection.put(failure_frame(request_id, error, (0, 0, 0)))
             self._unflushed.add(connection)
+
+    def _answer_frame(self, request_id: int, job: Job) -> bytes:
+        try:
+            return answer_frame(request_id, job, self._max_payload_bytes)
+        except Exception:
+            # The caller must not wait for an answer that cannot be written.
+            logger.exception("an answer of model %s cannot be written", job.model)
+            error = InternalError("the server failed; its log says why")
+            return failure_frame(request_id, error, (0, 0, 0))
 
     def _make_job(self, frame: Frame, answer: Callable[[Job], None]) -> Job:
         head = frame.head
@@ -210,7 +228,13 @@ class Receiver:
             logger.error("a front-end sent a bad tensor: %s", error)  # noqa: TRY400
             raise InternalError("the server failed; its log says why") from error
         signature = head["signature"]
-        is_batchable = served.batchable[signature]
+        is_batchable = served.batchable.get(signature)
+        if is_batchable is None:
+            # The version was loaded anew with other signatures while the request was on its way.
+            raise Loading(
+                f"model {head['model']} version {head['version']} has changed",
+                retry_after_seconds=1.0,
+            )
         key: BatchKey = (
             signature,
             tuple((datatype, array.shape[1:]) for _, datatype, array in tensors),

@@ -152,7 +152,7 @@ class TensorFlowModel:
         outputs = self._functions[signature](*tensors)
         if signature in self._compiled_shapes:
             self._compiled_shapes[signature].add(tuple(array.shape for array in inputs))
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
+        return {name: _array(tensor) for name, tensor in outputs.items()}
 
     def trace_count(self) -> int:
         """Return how often the signatures were traced or compiled so far."""
@@ -160,6 +160,12 @@ class TensorFlowModel:
             function.experimental_get_tracing_count() for function in self._polymorphic
         )
         return traces + sum(map(len, self._compiled_shapes.values()))
+
+
+def _array(tensor: Any) -> np.ndarray:
+    array = tensor.numpy()
+    # TensorFlow gives a string without dimensions as bytes.
+    return array if isinstance(array, np.ndarray) else np.array(array, object)
 
 
 def _wrap(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
