@@ -124,7 +124,6 @@ class Batcher:
         outputs, error = _call(served, signature, inputs)
         computed = time.monotonic_ns()
         self.clock.started = None
-        self._queue.computing(0)
         seconds = (computed - assembled) / NANOSECONDS
         served.metrics.batch(batch.trigger, rows=batch.rows, padding_rows=padding, seconds=seconds)
         self._count_traces(served)

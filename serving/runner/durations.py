@@ -31,6 +31,9 @@ class DurationEstimate:
 
     def seconds(self, rows: int) -> float:
         """Return the expected duration of a call with `rows` rows; 0 while nothing is known."""
+        exact = self._averages.get(rows)
+        if exact is not None:
+            return exact
         averages = dict(self._averages)
         if not averages:
             return 0.0
@@ -38,8 +41,6 @@ class DurationEstimate:
         above = min((size for size in averages if size >= rows), default=None)
         if below is None or above is None:
             return averages[above if below is None else below]  # type: ignore[index]
-        if below == above:
-            return averages[below]
         share = (rows - below) / (above - below)
         return averages[below] + share * (averages[above] - averages[below])
 

@@ -93,6 +93,7 @@ class BatchQueue:
                 if not expired and batch is None:
                     if self._is_draining and not self._waiting:
                         return None
+                    self._update_gauges()
                     self._condition.wait(self._wait_seconds())
             for job in expired:
                 job.fail(DeadlineExceeded("the deadline passed while the request was waiting"))
@@ -112,11 +113,8 @@ class BatchQueue:
                 self._update_gauges()
 
     def computing(self, rows: int) -> None:
-        """Note that a batch of `rows` rows goes to the device now; 0 when it is back."""
-        with self._condition:
-            expected = self.durations.seconds(rows) if rows else 0.0
-            self._busy_until_ns = time.monotonic_ns() + int(expected * NANOSECONDS) if rows else 0
-            self._update_gauges()
+        """Note that a batch of `rows` rows goes to the device now."""
+        self._busy_until_ns = time.monotonic_ns() + int(self.durations.seconds(rows) * NANOSECONDS)
 
     def drain(self) -> None:
         """Refuse new jobs, cut delays and let `take` end when what waits is done."""
