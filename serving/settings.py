@@ -215,7 +215,10 @@ def load_settings(
         for name, path in settings.models.items()
         if not path.exists()
     ]
-    if settings.store_path and len(os.fsencode(settings.store_path)) > MAX_STORE_PATH_BYTES:
+    if (
+        settings.store_path
+        and len(os.fsencode(settings.store_path.absolute())) > MAX_STORE_PATH_BYTES
+    ):
         problems.append(
             f"store_path: longer than {MAX_STORE_PATH_BYTES} bytes, and sockets lie in it, "
             f"got {str(settings.store_path)[:64]!r}"

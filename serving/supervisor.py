@@ -39,7 +39,8 @@ class Supervisor:
         self._listener = listen(settings.host, settings.port)
         self._metrics_listener = listen(settings.metrics_host, settings.metrics_port)
         port = self._listener.getsockname()[1]
-        self._directory = OwnedDirectory(settings.store_path or default_store_path(str(port)))
+        store_path = settings.store_path or default_store_path(str(port))
+        self._directory = OwnedDirectory(store_path.absolute())
         self._settings = settings.model_copy(
             update={
                 "port": port,
