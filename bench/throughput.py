@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bench.models import PIXELS
 from bench.report import Ratio, summary
@@ -23,8 +23,8 @@ from serving.settings import Settings
 from serving.supervisor import listen
 
 READY_SECONDS = 90.0
-ROUNDS = 5
-SECONDS = 6
+ROUNDS = 6
+SECONDS = 5
 WARM_UP_SECONDS = 2
 WRK_THREADS = 1  # two cores serve; more threads of wrk would only take them away
 
@@ -41,6 +41,20 @@ class Load:
     model: str
     body: Path
     connections: int
+
+
+class Running(NamedTuple):
+    """A server under measurement and the process whose children do its work."""
+
+    url: str
+    pid: int
+
+
+class Sample(NamedTuple):
+    """One round: requests a second, and the server's CPU time a request in microseconds."""
+
+    rate: float
+    cpu: float
 
 
 def measure(models: Path) -> list[Ratio]:
@@ -63,28 +77,39 @@ def measure(models: Path) -> list[Ratio]:
 
 
 def _dense_ratios(
-    connections: int, measured: list[float], unmeasured: list[float], constant: list[float]
+    connections: int, measured: list[Sample], unmeasured: list[Sample], constant: list[Sample]
 ) -> list[Ratio]:
-    against_constant = statistics.median(measured) / statistics.median(constant)
-    against_itself = statistics.median(measured) / statistics.median(unmeasured)
+    ours, bare, reference = ([s.rate for s in side] for side in (measured, unmeasured, constant))
+    our_cpu, bare_cpu = ([s.cpu for s in side] for side in (measured, unmeasured))
+    against_constant = statistics.median(ours) / statistics.median(reference)
+    against_itself = statistics.median(ours) / statistics.median(bare)
+    cpu_ratio = statistics.median(our_cpu) / statistics.median(bare_cpu)
     at = f"at {connections} connections"
     return [
         Ratio(
             f"dense model (784-128-10, 6 kB JSON) {at}, against a Flask view that parses the "
             "JSON and answers a constant",
-            summary(measured, "requests/s"),
-            summary(constant, "requests/s"),
+            summary(ours, "requests/s"),
+            summary(reference, "requests/s"),
             against_constant,
             "at least 1.0",
             against_constant >= 1.0,
         ),
         Ratio(
             f"the same {at} with all metrics, against itself without",
-            summary(measured, "requests/s"),
-            summary(unmeasured, "requests/s"),
+            summary(ours, "requests/s"),
+            summary(bare, "requests/s"),
             against_itself,
             "at least 0.97",
             against_itself >= 0.97,  # noqa: PLR2004
+        ),
+        Ratio(
+            f"the same {at}, CPU time a request with all metrics, against itself without",
+            summary(our_cpu, "µs"),
+            summary(bare_cpu, "µs"),
+            cpu_ratio,
+            "at most 1.03",
+            cpu_ratio <= 1.03,  # noqa: PLR2004
         ),
     ]
 
@@ -94,7 +119,7 @@ def _heavy_ratio(models: Path) -> Ratio:
     body.write_text('{"instances":[[0.5]]}')
     load = Load("heavy", body, 32)
     served, bare = [], []
-    with server("serve", f"heavy={models}/heavy", "--workers=1") as url:
+    with server("serve", f"heavy={models}/heavy", "--workers=1") as (url, _):
         run_wrk(url, load, WARM_UP_SECONDS)
         for _ in range(ROUNDS):
             served.append(run_wrk(url, load, SECONDS))
@@ -121,18 +146,29 @@ def _heavy_ratio(models: Path) -> Ratio:
     )
 
 
-def _alternate(urls: Sequence[str], load: Load) -> list[list[float]]:
-    """Return each server's rates.
+def _alternate(servers: Sequence[Running], load: Load) -> list[list[Sample]]:
+    """Return each server's samples.
 
     The servers take turns, so that the machine's moods hit all alike.
     """
-    for url in urls:
-        run_wrk(url, load, WARM_UP_SECONDS)
-    rates: list[list[float]] = [[] for _ in urls]
+    for server_under_load in servers:
+        run_wrk(server_under_load.url, load, WARM_UP_SECONDS)
+    samples: list[list[Sample]] = [[] for _ in servers]
     for _ in range(ROUNDS):
-        for url, samples in zip(urls, rates, strict=True):
-            samples.append(run_wrk(url, load, SECONDS))
-    return rates
+        for (url, pid), found in zip(servers, samples, strict=True):
+            before = _cpu_seconds(pid)
+            rate = run_wrk(url, load, SECONDS)
+            used = _cpu_seconds(pid) - before
+            found.append(Sample(rate, used / (rate * SECONDS) * 1e6))
+    return samples
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU time, user and system, of a process and its descendants that live."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(_cpu_seconds(int(child)) for child in children)
 
 
 def run_wrk(url: str, load: Load, seconds: int) -> float:
@@ -159,7 +195,7 @@ def run_wrk(url: str, load: Load, seconds: int) -> float:
 
 
 @contextmanager
-def server(*arguments: str) -> Iterator[str]:
+def server(*arguments: str) -> Iterator[Running]:
     """Run `inferometer` on ports that the kernel chooses; yield its URL once it is ready."""
     command = [sys.executable, "-m", "serving", *arguments, "--port=0", "--metrics-port=0"]
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
@@ -167,14 +203,14 @@ def server(*arguments: str) -> Iterator[str]:
         try:
             url = _wait_for(lambda: SERVING.search(Path(log.name).read_text()), process).group(1)
             _wait_until_ready(url, process)
-            yield url
+            yield Running(url, process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
 
 
 @contextmanager
-def constant_view() -> Iterator[str]:
+def constant_view() -> Iterator[Running]:
     """Run the reference in the real front-ends' gunicorn configuration."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         settings_file = Path(directory) / "settings.json"
@@ -193,7 +229,7 @@ def constant_view() -> Iterator[str]:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             _wait_until_ready(url, process)
-            yield url
+            yield Running(url, process.pid)
         finally:
             process.terminate()
             process.wait()
