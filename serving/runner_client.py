@@ -1,7 +1,6 @@
 """How a front-end asks the runner: over Unix sockets, in gevent greenlets."""
 
 import itertools
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,6 @@ from serving.wire import (
     encode_tensor,
 )
 
-SEND_LIMIT_BYTES = 128 << 20
-FIRST_RECONNECT_SECONDS = 0.05
-LONGEST_RECONNECT_SECONDS = 1.0
-RECONNECT_JITTER = 0.2
-RUNNER_LOST_RETRY_SECONDS = 1.0
-NANOSECONDS = 1e9
-READ_EVENT = 1  # libev's EV_READ
-
 # The failures that a runner answers with, by their reason.
 ERRORS_BY_REASON: dict[str, type[PredictionError]] = {
     error.reason: error
@@ -50,8 +41,6 @@ ERRORS_BY_REASON: dict[str, type[PredictionError]] = {
         DeadlineExceeded, Draining, Loading, ModelError, NotOffered, QueueFull, UnknownVersion
     )
 }  # fmt: skip
-
-logger = logging.getLogger(__name__)
 
 
 class SocketRunnerClient:

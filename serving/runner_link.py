@@ -16,14 +16,9 @@ from serving import __version__
 from serving.deadlines import Deadlines
 from serving.errors import (
     DeadlineExceeded,
-    Draining,
     Loading,
-    ModelError,
-    NotOffered,
-    PredictionError,
     QueueFull,
     RunnerLost,
-    UnknownVersion,
     WireError,
 )
 from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, decode_models
@@ -42,16 +37,7 @@ FIRST_RECONNECT_SECONDS = 0.05
 LONGEST_RECONNECT_SECONDS = 1.0
 RECONNECT_JITTER = 0.2
 RUNNER_LOST_RETRY_SECONDS = 1.0
-NANOSECONDS = 1e9
 READ_EVENT = 1  # libev's EV_READ
-
-# The failures that a runner answers with, by their reason.
-ERRORS_BY_REASON: dict[str, type[PredictionError]] = {
-    error.reason: error
-    for error in (
-        DeadlineExceeded, Draining, Loading, ModelError, NotOffered, QueueFull, UnknownVersion
-    )
-}  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
