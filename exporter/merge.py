@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from exporter.block.reader import BlockReader
-from exporter.metric import CELLS_BEFORE_BUCKETS, Family
+from exporter.metric import Family
 
 EXITS = "inferometer_process_exits_total"
 CPU_SECONDS = "inferometer_process_cpu_seconds_total"
@@ -176,8 +176,3 @@ def _is_same_shape(one: Family, other: Family) -> bool:
         other.label_names,
         other.buckets,
     )
-
-
-def count_of(series: MergedSeries) -> float:
-    """Return how many observations a merged histogram holds."""
-    return sum(series.cells[CELLS_BEFORE_BUCKETS - 1 :])

@@ -61,11 +61,6 @@ class ModelCatalog:
         """Return a ready version."""
         return self._served.get((model, version))
 
-    def ready(self, model: str) -> bool:
-        """Return whether the model can be asked."""
-        version = self._versions.get(model)
-        return version is not None and version.state == "ready"
-
     def _load_all(self) -> None:
         for name, path in self._paths.items():
             try:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from serving.errors import DeadlineExceeded, Draining, PredictionError, QueueFull
+from serving.errors import DeadlineExceeded, Draining, QueueFull
 from serving.runner.durations import DurationEstimate
 from serving.runner.job import BatchKey, Job, Slice
 from serving.runner.limits import ByteBudget, QueueGauges, QueueLimits
@@ -100,10 +100,6 @@ class BatchQueue:
             if batch is not None:
                 return batch
 
-    def has_waiting(self) -> bool:
-        """Return whether any job waits."""
-        return bool(self._waiting)
-
     def remove(self, job: Job) -> None:
         """Forget a job whose caller has gone, wherever it is."""
         with self._condition:
@@ -121,16 +117,6 @@ class BatchQueue:
         with self._condition:
             self._is_draining = True
             self._condition.notify_all()
-
-    def fail_all(self, error: PredictionError) -> None:
-        """Answer everything that waits with an error."""
-        with self._condition:
-            jobs = [job for waiting in self._waiting.values() for job in waiting]
-            for job in jobs:
-                self._forget(job)
-            self._update_gauges()
-        for job in jobs:
-            job.fail(error)
 
     def _check_room(self, job: Job) -> None:
         limits = self._limits
