@@ -1,7 +1,8 @@
 """The benchmark's models: a demo-sized dense network, and one that computes for 20 ms a row.
 
-`python -m bench.models FOLDER` writes both; `python -m bench.models --bare FOLDER ROWS SECONDS`
-calls the second one's concrete function in a bare loop and prints rows a second.
+`python -m bench.models FOLDER` writes both; `python -m bench.models --bare FOLDER BATCH ROWS`
+calls the second one's concrete function in a bare loop, BATCH rows at a time, and prints rows a
+second.
 """
 
 import os
@@ -68,18 +69,17 @@ def write(folder: Path) -> None:
     tf.saved_model.save(heavy, str(folder / "heavy" / "1"), signatures=heavy.serve)
 
 
-def bare_loop(folder: Path, rows: int, seconds: float) -> float:
+def bare_loop(folder: Path, batch_rows: int, rows: int) -> float:
     """Return rows a second of calling the heavy model's concrete function and nothing else."""
     _one_thread()
     restored = tf.saved_model.load(str(folder / "heavy" / "1"))
     function = restored.signatures["serving_default"]
-    batch = np.ones((rows, 1), np.float32)
+    batch = np.ones((batch_rows, 1), np.float32)
     function(x=tf.constant(batch))
-    calls, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
+    begun = time.perf_counter()
+    for _ in range(rows // batch_rows):
         function(x=tf.constant(batch))["y"].numpy()
-        calls += 1
-    return calls * rows / (time.perf_counter() - begun)
+    return rows / (time.perf_counter() - begun)
 
 
 def _one_thread() -> None:
@@ -98,6 +98,6 @@ def _row_seconds(model: Heavy) -> float:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--bare":
-        print(bare_loop(Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+        print(bare_loop(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
     else:
         write(Path(sys.argv[1]))

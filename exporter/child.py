@@ -92,7 +92,11 @@ class GaugeChild(Child):
 
     def inc(self, amount: float = 1.0) -> None:
         """Add to the gauge."""
-        self.dec(-amount)
+        self.acquire()
+        try:
+            self.cells[self.index] += amount
+        finally:
+            self.release()
 
 
 def make_child(family: Family, cells: Cells, index: int, lock: Lock) -> Child:
