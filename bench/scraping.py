@@ -14,11 +14,12 @@ from itertools import product
 from pathlib import Path
 
 from bench.report import Ratio, summary
-from exporter import CATALOGUE, CollectorSettings, Scraper, open_recorder
+from exporter import CATALOGUE, CollectorSettings, Scraper, ScrapeRequest, open_recorder
 
 PROCESSES = 8
 ROUNDS = 15
-MODEL = {"model": "digits", "version": "1", "device": "cpu"}
+# Twelve models make about as many series as one model will once its quality is recorded too.
+MODELS = [{"model": f"digits-{n}", "version": "1", "device": "cpu"} for n in range(12)]
 
 
 def measure() -> Ratio:
@@ -51,10 +52,10 @@ def _compare(directory: Path) -> Ratio:
     scraper = Scraper(directory / "store", CollectorSettings(), folds=False)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))
-    scraper.scrape("", "")
+    scraper.scrape(ScrapeRequest())
     ours, theirs = [], []
     for _ in range(ROUNDS):
-        ours.append(_milliseconds(lambda: scraper.scrape("", "")))
+        ours.append(_milliseconds(lambda: scraper.scrape(ScrapeRequest())))
         theirs.append(_milliseconds(lambda: generate_latest(registry)))
     lines = generate_latest(registry).count(b"\n")
     ratio = statistics.median(ours) / statistics.median(theirs)
@@ -82,7 +83,7 @@ def write(directory: Path) -> None:
     recorder = open_recorder(directory / "store", "frontend", families=CATALOGUE)
     registry = CollectorRegistry()
     for family in CATALOGUE:
-        if not family.recorded_by or not family.open_labels <= MODEL.keys():
+        if not family.recorded_by or not family.open_labels <= MODELS[0].keys():
             continue
         arguments = (family.name, family.help, family.label_names)
         if family.kind == "counter":
@@ -91,7 +92,13 @@ def write(directory: Path) -> None:
             metric = Gauge(*arguments, registry=registry, multiprocess_mode="livesum")
         else:
             metric = Histogram(*arguments, registry=registry, buckets=family.buckets)
-        for values in product(*(label.values or (MODEL[label.name],) for label in family.labels)):
+        for values in dict.fromkeys(
+            values
+            for model in MODELS
+            for values in product(
+                *(label.values or (model[label.name],) for label in family.labels)
+            )
+        ):
             theirs = metric.labels(*values) if values else metric
             ours = recorder.child(family.name, **dict(zip(family.label_names, values, strict=True)))
             for child in (ours, theirs):

@@ -3,15 +3,19 @@
 It knows nothing of HTTP serving, Flask, gunicorn or TensorFlow and is useful without them.
 """
 
+from exporter.bundle import Record
 from exporter.catalogue import CATALOGUE
 from exporter.child import Child, Lock
 from exporter.collectors.base import CollectorSettings
 from exporter.directory import OwnedDirectory, default_store_path, open_directory
-from exporter.errors import ExporterError, StoreError
+from exporter.errors import ExporterError, ScrapeRequestError, StoreError
 from exporter.http import ExporterServer
 from exporter.metric import UNKNOWN, Family, Label, counter, gauge, histogram
-from exporter.recorder import NullRecorder, Record, Recorder, open_recorder
-from exporter.scrape import Exposition, Scraper
+from exporter.null_recorder import NullRecorder
+from exporter.recorder import Recorder, open_recorder
+from exporter.scrape import Exposition, ExpositionSettings, Scraper
+from exporter.scrape_request import ScrapeRequest
+from exporter.store_collector import StoreCollector
 
 __all__ = [
     "CATALOGUE",
@@ -21,6 +25,7 @@ __all__ = [
     "ExporterError",
     "ExporterServer",
     "Exposition",
+    "ExpositionSettings",
     "Family",
     "Label",
     "Lock",
@@ -28,7 +33,10 @@ __all__ = [
     "OwnedDirectory",
     "Record",
     "Recorder",
+    "ScrapeRequest",
+    "ScrapeRequestError",
     "Scraper",
+    "StoreCollector",
     "StoreError",
     "counter",
     "default_store_path",

@@ -12,7 +12,8 @@ from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
 from exporter.errors import ExporterError, SettingsError, StoreError
 from exporter.http import ExporterServer, listen
-from exporter.recorder import NullRecorder, Recorder, open_recorder
+from exporter.null_recorder import NullRecorder
+from exporter.recorder import Recorder, open_recorder
 from exporter.scrape import Scraper
 from exporter.settings import ExporterSettings, read_settings
 

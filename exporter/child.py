@@ -3,14 +3,14 @@
 A counter, gauge or histogram with its cells resolved.
 """
 
-import array
 import math
 from bisect import bisect_left
-from typing import Protocol, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from exporter.metric import Family
-
-Cells: TypeAlias = "memoryview[float] | array.array[float]"
+from exporter.exemplar_slots import note_exemplar
+from exporter.metric import EXEMPLAR_CELLS, Family
 
 _INFINITY = math.inf
 
@@ -25,64 +25,117 @@ class Lock(Protocol):
         """Give the lock back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where the updates of a process go: a block's values as numbers and as words, and its lock.
+
+    `reopen` is called when the values turn out to be released, as they are in a forked process. It
+    gives every child and bundle of the recorder the memory of a new block, or raises when nothing
+    was released.
+    """
+
+    cells: "memoryview[float]"
+    words: "memoryview[int]"
+    lock: Lock
+    reopen: Callable[[], None]
+
+
 class Child:
     """One series of this process, with its place in the block resolved. Keep it.
 
     The lock's methods are kept bound and called by hand: `with` costs twice as much as the update.
     """
 
-    __slots__ = ("acquire", "bounds", "cells", "family", "index", "lock", "release")
+    __slots__ = ("acquire", "bounds", "cells", "family", "index", "memory", "release")
 
-    def __init__(self, family: Family, cells: Cells, index: int, lock: Lock) -> None:
-        """Bind the series whose `created` cell is at `index` of `cells`."""
+    def __init__(self, family: Family, memory: Memory, index: int) -> None:
+        """Bind the series whose `created` cell is at `index` of the memory."""
         self.family = family
-        self.cells = cells
         self.index = index + 1  # of the value; a histogram's sum
-        self.bounds = family.buckets
-        self.lock = lock
-        self.acquire = lock.acquire
-        self.release = lock.release
+        self.bounds = family.edges
+        self.bind(memory)
 
-    def inc(self, amount: float = 1.0) -> None:
-        """Add to a counter. Negative, infinite or NaN amounts are not recorded."""
+    def bind(self, memory: Memory) -> None:
+        """Go on in another memory, at the same index."""
+        self.memory = memory
+        self.cells = memory.cells
+        self.acquire = memory.lock.acquire
+        self.release = memory.lock.release
+
+    def inc(self, amount: float = 1.0, trace_id: bytes | None = None) -> None:
+        """Add to a counter. Negative, infinite or NaN amounts are not recorded.
+
+        `trace_id` (16 bytes) names a sampled trace, to be the counter's exemplar.
+        """
         if 0.0 <= amount < _INFINITY:
-            self.acquire()
             try:
-                self.cells[self.index] += amount
-            finally:
-                self.release()
+                self.acquire()
+                try:
+                    self.cells[self.index] += amount
+                    if trace_id is not None:
+                        self.note(amount, trace_id)
+                finally:
+                    self.release()
+            except ValueError:
+                self.memory.reopen()
+                self.inc(amount, trace_id)
 
-    def observe(self, value: float) -> None:
-        """Add one observation to a histogram. Negative, infinite or NaN values are not recorded."""
+    def observe(self, value: float, trace_id: bytes | None = None) -> None:
+        """Add one observation to a histogram. Negative, infinite or NaN values are not recorded.
+
+        `trace_id` (16 bytes) names a sampled trace, to be the bucket's exemplar.
+        """
         if 0.0 <= value < _INFINITY:
             bucket = self.index + 1 + bisect_left(self.bounds, value)
-            self.acquire()
             try:
-                # The sum first: a kill in between leaves the count, which is derived, whole.
-                self.cells[self.index] += value
-                self.cells[bucket] += 1.0
-            finally:
-                self.release()
+                self.acquire()
+                try:
+                    # The sum first: a kill in between leaves the count, which is derived, whole.
+                    self.cells[self.index] += value
+                    self.cells[bucket] += 1.0
+                    if trace_id is not None:
+                        self.note(value, trace_id)
+                finally:
+                    self.release()
+            except ValueError:
+                self.memory.reopen()
+                self.observe(value, trace_id)
 
     def dec(self, amount: float = 1.0) -> None:
         """Subtract from a gauge."""
-        self.acquire()
         try:
-            self.cells[self.index] -= amount
-        finally:
-            self.release()
+            self.acquire()
+            try:
+                self.cells[self.index] -= amount
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self.dec(amount)
 
     def set(self, value: float, *, stamp: float = 0.0) -> None:
         """Set a gauge; NaN unsets it.
 
         `stamp` (monotonic seconds) decides under the rule `latest`.
         """
-        self.acquire()
         try:
-            self.cells[self.index + 1] = stamp
-            self.cells[self.index] = value
-        finally:
-            self.release()
+            self.acquire()
+            try:
+                self.cells[self.index + 1] = stamp
+                self.cells[self.index] = value
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self.set(value, stamp=stamp)
+
+    def note(self, value: float, trace_id: bytes) -> None:
+        """Keep an exemplar of `value` if this series has a place for it; under the lock."""
+        family = self.family
+        if family.has_exemplars:
+            place = bisect_left(family.buckets, value) if family.buckets else 0
+            slot = self.index - 1 + family.value_cells + EXEMPLAR_CELLS * place
+            note_exemplar(self.cells, self.memory.words, slot, value, trace_id)
 
 
 class GaugeChild(Child):
@@ -90,20 +143,19 @@ class GaugeChild(Child):
 
     __slots__ = ()
 
-    def inc(self, amount: float = 1.0) -> None:
+    def inc(self, amount: float = 1.0, trace_id: bytes | None = None) -> None:  # noqa: ARG002
         """Add to the gauge."""
-        self.acquire()
         try:
-            self.cells[self.index] += amount
-        finally:
-            self.release()
+            self.acquire()
+            try:
+                self.cells[self.index] += amount
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self.inc(amount)
 
 
-def make_child(family: Family, cells: Cells, index: int, lock: Lock) -> Child:
+def make_child(family: Family, memory: Memory, index: int) -> Child:
     """Return the child of a series whose `created` cell is at `index`."""
-    return (GaugeChild if family.kind == "gauge" else Child)(family, cells, index, lock)
-
-
-def private_cells(family: Family) -> Cells:
-    """Return cells outside the block, for a series that nobody will see."""
-    return array.array("d", bytes(8 * family.cells))
+    return (GaugeChild if family.kind == "gauge" else Child)(family, memory, index)

@@ -5,8 +5,9 @@ ExporterError
 ├── CatalogueError    a family, label or value that the catalogue does not know
 ├── StoreError        the store directory cannot be used; the message says why and what to do
 │   └── StoreFull     the block or the file system has no room for another series
-└── BlockError        a file in the store directory that is not a readable block; `reason` is its
-label
+├── BlockError        a file in the store directory that is not a readable block; `reason` is its
+│                     label
+└── ScrapeRequestError  a scrape that asks for what there is not; answered with 400
 """
 
 
@@ -39,3 +40,7 @@ class BlockError(ExporterError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ScrapeRequestError(ExporterError):
+    """A scrape asks for something that does not exist here."""

@@ -5,12 +5,14 @@ import html
 import logging
 import os
 import socket
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, ScrapeRequestError
 from exporter.scrape import Scraper
+from exporter.scrape_request import ScrapeRequest
 
 METRICS_PATH = "/metrics"
 TEXT = "text/plain; charset=utf-8"
@@ -82,9 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST
 
     def _metrics(self) -> None:
-        exposition = self.server.scraper.scrape(
-            self.headers.get("Accept", ""), self.headers.get("Accept-Encoding", "")
-        )
+        try:
+            request = ScrapeRequest.read(urlsplit(self.path).query, _joined(self.headers))
+            exposition = self.server.scraper.scrape(request)
+        except ScrapeRequestError as error:
+            self._answer(400, f"{error}\n", TEXT)
+            return
         self.send_response(200)
         for name, value in exposition.headers:
             self.send_header(name, value)
@@ -119,6 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         logger.debug(format, *arguments)
+
+
+def _joined(headers: Message) -> dict[str, str]:
+    """Return the headers with repeated ones made one, as HTTP allows for lists."""
+    return {name: ",".join(headers.get_all(name, ())) for name in headers}
 
 
 def _landing_page() -> str:

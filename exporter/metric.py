@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from exporter import native
 from exporter.errors import CatalogueError
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -24,7 +25,18 @@ GaugeRule = Literal["sum", "max", "min", "latest", "age", "overdue"]
 # The value an open label takes when a caller's value was not found to be a served name.
 UNKNOWN = "__unknown__"
 
+# The value of what was given a label outside its closed set, or came when its family was full.
+OTHER = "__other__"
+DEFAULT_MAX_SERIES = 1_000
+MAX_LABEL_CHARACTERS = 128
+
 CELLS_BEFORE_BUCKETS = 2  # created, sum
+EXEMPLAR_CELLS = 5  # sequence, value, time, and a trace id of 16 bytes
+
+# The base units of https://prometheus.io/docs/practices/naming/.
+UNITS = frozenset(
+    ("seconds", "bytes", "ratio", "joules", "watts", "celsius", "hertz", "volts", "amperes")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,11 @@ class Family:
 
     `recorded_by` names the process roles that write it to the store; empty means it is computed at
     scrape. `is_absent_until_set` is for facts of which a 0 would be false (timestamps, info rows).
+    `is_native` keeps a histogram at native resolution beside its classic buckets; `has_exemplars`
+    keeps a trace for each bucket, or for a counter. Label sets beyond `max_series` become one.
+
+    `edges` are the upper edges of a histogram's cells. `classic_places` says which cell is the last
+    one below each classic bound, and below +Inf.
     """
 
     name: str
@@ -54,7 +71,12 @@ class Family:
     buckets: tuple[float, ...] = ()
     recorded_by: tuple[str, ...] = ()
     is_absent_until_set: bool = False
-    label_names: tuple[str, ...] = field(init=False)
+    is_native: bool = False
+    has_exemplars: bool = False
+    max_series: int = DEFAULT_MAX_SERIES
+    label_names: tuple[str, ...] = field(init=False, compare=False)
+    edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    classic_places: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_names", tuple(label.name for label in self.labels))
@@ -66,6 +88,10 @@ class Family:
             )
         if (self.kind == "counter") != self.name.endswith("_total"):
             raise CatalogueError(f"{self.name}: exactly the names of counters end with _total")
+        edges = native.edges_with(self.buckets) if self.is_native else self.buckets
+        object.__setattr__(self, "edges", edges)
+        places = (*(edges.index(bound) for bound in self.buckets), len(edges))
+        object.__setattr__(self, "classic_places", places)
 
     @property
     def open_labels(self) -> frozenset[str]:
@@ -73,34 +99,71 @@ class Family:
         return frozenset(label.name for label in self.labels if not label.values)
 
     def label_values(self, labels: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the values in label order.
+        """Return the values in label order, each cut to what a label may hold.
 
-        Raises CatalogueError when a label is missing or unknown, or a value is outside its closed
-        set.
+        Raises CatalogueError when a label is missing or unknown.
         """
         if labels.keys() != set(self.label_names):
             raise CatalogueError(
                 f"{self.name} has the labels {list(self.label_names)}, got {sorted(labels)}"
             )
-        for label in self.labels:
-            if label.values and labels[label.name] not in label.values:
-                raise CatalogueError(
-                    f"{self.name}: {label.name}={labels[label.name]!r} is none of "
-                    f"{list(label.values)}"
-                )
-        return tuple(labels[name] for name in self.label_names)
+        return tuple(labels[name][:MAX_LABEL_CHARACTERS] for name in self.label_names)
+
+    def guarded(self, values: tuple[str, ...], *, has_room: bool) -> tuple[str, ...]:
+        """Return the label values under which these are kept.
+
+        A value outside its closed set becomes `__other__`; so do those of all open labels when the
+        family has no room for another series.
+        """
+        return tuple(
+            OTHER if (value not in label.values if label.values else not has_room) else value
+            for label, value in zip(self.labels, values, strict=True)
+        )
+
+    @property
+    def unit(self) -> str:
+        """The base unit that the name ends with, or nothing."""
+        suffix = self.name.removesuffix("_total").rpartition("_")[2]
+        return suffix if suffix in UNITS else ""
+
+    @property
+    def value_cells(self) -> int:
+        """How many 8-byte values one series takes in a block, its exemplars aside."""
+        if self.kind == "histogram":
+            return CELLS_BEFORE_BUCKETS + len(self.edges) + 1
+        return 2 if self.kind == "counter" else 3
+
+    @property
+    def exemplar_slots(self) -> int:
+        """How many exemplars one series keeps."""
+        if not self.has_exemplars:
+            return 0
+        return len(self.buckets) + 1 if self.kind == "histogram" else 1
 
     @property
     def cells(self) -> int:
         """How many 8-byte values one series takes in a block (see block/layout.py)."""
-        if self.kind == "histogram":
-            return CELLS_BEFORE_BUCKETS + len(self.buckets) + 1
-        return 2 if self.kind == "counter" else 3
+        return self.value_cells + EXEMPLAR_CELLS * self.exemplar_slots
 
 
-def counter(name: str, text: str, *labels: Label, by: Iterable[str] = ()) -> Family:
+def counter(
+    name: str,
+    text: str,
+    *labels: Label,
+    by: Iterable[str] = (),
+    exemplars: bool = False,
+    max_series: int = DEFAULT_MAX_SERIES,
+) -> Family:
     """Describe a counter; `by` are the roles that record it."""
-    return Family(name, "counter", text, labels, recorded_by=tuple(by))
+    return Family(
+        name,
+        "counter",
+        text,
+        labels,
+        recorded_by=tuple(by),
+        has_exemplars=exemplars,
+        max_series=max_series,
+    )
 
 
 def gauge(
@@ -121,7 +184,26 @@ def gauge(
 
 
 def histogram(
-    name: str, text: str, *labels: Label, buckets: Iterable[float], by: Iterable[str] = ()
+    name: str,
+    text: str,
+    *labels: Label,
+    buckets: Iterable[float],
+    by: Iterable[str] = (),
+    native: bool = False,
+    exemplars: bool = False,
 ) -> Family:
-    """Describe a histogram with the given finite upper bounds; +Inf is implied."""
-    return Family(name, "histogram", text, labels, buckets=tuple(buckets), recorded_by=tuple(by))
+    """Describe a histogram with the given finite upper bounds; +Inf is implied.
+
+    `native` keeps it at the resolution of native histograms too, which suits times in seconds from
+    a microsecond to two minutes.
+    """
+    return Family(
+        name,
+        "histogram",
+        text,
+        labels,
+        buckets=tuple(buckets),
+        recorded_by=tuple(by),
+        is_native=native,
+        has_exemplars=exemplars,
+    )

@@ -1,31 +1,32 @@
 """How instrumented code records: a recorder per process, its children, and bundles of them.
 
 An update is one lock and a few 8-byte stores into this process's block. It never raises and does no
-I/O; what is wrong with a name or a label is an error when the child is resolved.
+I/O, except for the first one after a fork; what is wrong with a name or a label is an error when
+the child is resolved.
 """
 
 import atexit
 import logging
 import math
+import os
 import threading
-from bisect import bisect_left
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Protocol
 
-from exporter.block.writer import BlockWriter
-from exporter.child import Cells, Child, Lock, make_child, private_cells
+from exporter.block.writer import BLOCK_BYTES, BlockWriter
+from exporter.bundle import Bundle, Record, record_each
+from exporter.child import Child, Lock, Memory, make_child
 from exporter.directory import open_directory
-from exporter.errors import CatalogueError, StoreFull
+from exporter.errors import CatalogueError, StoreError, StoreFull
 from exporter.metric import Family
 
+DROPPED_SERIES = "inferometer_dropped_series_total"
+STARTS = "inferometer_process_starts_total"
+
 logger = logging.getLogger(__name__)
-
-_INFINITY = math.inf
-
-
-Record = Callable[[Sequence[float], Sequence[float]], None]
 
 
 class Recorder(Protocol):
@@ -54,25 +55,44 @@ class Recorder(Protocol):
 
 
 class StoreRecorder:
-    """The recorder of one process, writing to its own block in the store directory."""
+    """The recorder of one process, writing to its own block in the store directory.
 
-    def __init__(self, writer: BlockWriter, families: Iterable[Family], lock: Lock) -> None:
-        """Record the families of `writer`'s role.
+    A forked process goes on with the same children: its first record opens a block of its own, so a
+    process that never records leaves none.
+    """
 
-        Use `open_recorder`, which also makes the writer.
-        """
-        self._writer = writer
-        self._role = writer.header.role
+    def __init__(
+        self,
+        directory: Path,
+        role: str,
+        families: Iterable[Family],
+        make_lock: Callable[[], Lock],
+        tick_seconds: float | None,
+    ) -> None:
+        """Open the block. Use `open_recorder`, which declares what every process records."""
+        self._directory = directory
+        self._role = role
         self._families = {family.name: family for family in families}
-        self._lock = lock
+        self._make_lock = make_lock
+        self._tick_seconds = tick_seconds
         self._growth = threading.Lock()
         self._children: dict[tuple[str, tuple[str, ...]], Child] = {}
-        self._is_closed = False
+        self._sizes: dict[str, int] = {}
+        self._bundles: list[Bundle] = []
+        self._writer: BlockWriter | None = BlockWriter(directory, role)
+        self._memory = self._memory_of(self._writer)
+        self._nowhere = self._private_memory(
+            max((f.cells for f in self._families.values()), default=0)
+        )
+        self._is_forked = False
+        _after_fork_in_child(self)
 
     def child(self, name: str, **labels: str) -> Child:
         """Return the child of a family for these labels, at 0 (or unset) if it is new.
 
-        Raises CatalogueError for an unknown family, a wrong label or a value outside a closed set.
+        A value outside a closed set, and a new label set of a family that has its most already, is
+        taken as `__other__` and counted as dropped. Values are cut at 128 characters. Raises
+        CatalogueError for an unknown family or a wrong label name.
         """
         family = self._families.get(name)
         if family is None:
@@ -86,9 +106,13 @@ class StoreRecorder:
 
         The children must all be this recorder's.
         """
-        if any(child.cells is not self._writer.values for child in (*counters, *histograms)):
-            return _record_each(counters, histograms)
-        return _record_together(self._writer.values, self._lock, counters, histograms)
+        with self._growth:
+            children = (*counters, *histograms)
+            if any(child.memory is not self._memory for child in children):
+                return record_each(counters, histograms)
+            bundle = Bundle(counters, histograms, self._memory)
+            self._bundles.append(bundle)
+            return bundle.record
 
     def declare(self, **labels: str) -> None:
         """Make the series this role records with these open labels stand at 0.
@@ -109,69 +133,114 @@ class StoreRecorder:
 
     def tick(self) -> None:
         """Write the sign of life and CPU time."""
-        if not self._is_closed:
+        if self._writer is not None:
             self._writer.beat()
 
     def note_exit(self, cause: str) -> None:
         """Note why the process ends; the first note wins. Allowed in a signal handler."""
-        self._writer.note_exit(cause)
+        if self._writer is not None:
+            self._writer.note_exit(cause)
 
     def close(self) -> None:
         """Note a clean exit and give the block up; its counts stay in every later scrape."""
         with self._growth:
-            if self._is_closed:
+            if self._writer is None:
                 return
-            self._is_closed = True
             self._writer.beat()
             self._writer.note_exit("exit")
             self._writer.close()
+            self._writer = None
+
+    def start(self) -> None:
+        """Count this process's start and let its sign of life tick, if that was asked for."""
+        if self._role in getattr(self._families.get(STARTS), "recorded_by", ()):
+            self.child(STARTS, role=self._role).inc()
+        if self._tick_seconds is not None:
+            _start_ticking(self, self._tick_seconds)
+
+    def forget_parent(self) -> None:
+        """Let go of everything of the parent's, in a process that was just forked.
+
+        Its lock may be held by a thread that does not exist here, so the children get a new one.
+        """
+        self._growth = threading.Lock()
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+        self._is_forked = True
+        self._bind(Memory(self._memory.cells, self._memory.words, self._make_lock(), self._reopen))
+
+    def _reopen(self) -> None:
+        """Open a block of this process's own if it was forked and has none yet."""
+        if not self._is_forked:
+            return
+        with self._growth:
+            if not self._is_forked:
+                return  # Another thread was first.
+            try:
+                self._writer = BlockWriter(self._directory, self._role)
+                self._publish_all(self._writer)
+                memory = self._memory_of(self._writer)
+            except StoreError as error:
+                logger.error("this process is not on /metrics: %s", error)  # noqa: TRY400
+                self._writer = None
+                # As large as a block, so that every index fits; untouched pages cost nothing.
+                memory = self._private_memory(BLOCK_BYTES // 8)
+            self._is_forked = False
+            self._bind(memory)
+        self.start()
+
+    def _publish_all(self, writer: BlockWriter) -> None:
+        """Publish every series in the order in which the parent did, so that no index changes."""
+        for (_, values), child in self._children.items():
+            if child.memory is not self._nowhere:
+                writer.add_series(child.family, values, _initial(child.family))
+
+    def _bind(self, memory: Memory) -> None:
+        self._memory = memory
+        for child in self._children.values():
+            if child.memory is not self._nowhere:
+                child.bind(memory)
+        for bundle in self._bundles:
+            bundle.bind(memory)
 
     def _new_child(self, family: Family, values: tuple[str, ...]) -> Child:
+        guarded = family.guarded(
+            values, has_room=self._sizes.get(family.name, 0) < family.max_series
+        )
+        if guarded != values:
+            self._count_dropped(family)
+        self._reopen()
         with self._growth:
-            key = (family.name, values)
-            if key in self._children:
-                return self._children[key]
-            initial = 0.0
-            if family.kind == "gauge" and family.merge != "sum":
-                initial = math.nan
+            child = self._children.get((family.name, guarded))
+            if child is not None:
+                return child
             try:
-                index = self._writer.add_series(family, values, initial)
-                child = make_child(family, self._writer.values, index, self._lock)
+                index = self._writer_now().add_series(family, guarded, _initial(family))
+                child = make_child(family, self._memory, index)
             except StoreFull as error:
-                logger.error("%s%s is not shown on /metrics: %s", family.name, values, error)  # noqa: TRY400
-                child = make_child(family, private_cells(family), 0, self._lock)
-            self._children[key] = child
+                logger.error("%s%s is not shown on /metrics: %s", family.name, guarded, error)  # noqa: TRY400
+                child = make_child(family, self._nowhere, 0)
+            self._children[family.name, guarded] = child
+            self._sizes[family.name] = self._sizes.get(family.name, 0) + 1
             return child
 
+    def _writer_now(self) -> BlockWriter:
+        if self._writer is None:
+            raise StoreFull("this process has no block")
+        return self._writer
 
-class NullRecorder:
-    """The same face, recording nothing. It exists to measure what recording costs."""
+    def _count_dropped(self, family: Family) -> None:
+        if DROPPED_SERIES in self._families and family.name != DROPPED_SERIES:
+            self.child(DROPPED_SERIES, family=family.name).inc()
 
-    def __init__(self, families: Iterable[Family]) -> None:
-        """Take the same families, so that wrong names are still errors."""
-        self._families = {family.name: family for family in families}
+    def _memory_of(self, writer: BlockWriter) -> Memory:
+        return Memory(writer.values, writer.words, self._make_lock(), self._reopen)
 
-    def child(self, name: str, **labels: str) -> Child:
-        """Return a child that nobody reads."""
-        family = self._families[name]
-        family.label_values(labels)
-        return _NullChild(family, private_cells(family), 0, threading.Lock())
-
-    def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:  # noqa: ARG002
-        """Return a call that does nothing."""
-        return lambda _increments, _observations: None
-
-    def declare(self, **labels: str) -> None:
-        """Do nothing."""
-
-    def tick(self) -> None:
-        """Do nothing."""
-
-    def note_exit(self, cause: str) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
+    def _private_memory(self, cells: int) -> Memory:
+        """Return memory outside the block, for what nobody will see."""
+        buffer = memoryview(bytearray(8 * cells))
+        return Memory(buffer.cast("d"), buffer.cast("Q"), self._make_lock(), self._reopen)
 
 
 def open_recorder(
@@ -179,76 +248,25 @@ def open_recorder(
     role: str,
     *,
     families: Iterable[Family],
-    lock: Lock | None = None,
+    make_lock: Callable[[], Lock] = threading.Lock,
     tick_seconds: float | None = None,
 ) -> StoreRecorder:
-    """Open this process's block and return its recorder. Call it once per process, after any fork.
+    """Open this process's block and return its recorder.
 
-    `lock` replaces the native lock; under gevent pass the unpatched one. With `tick_seconds` a
-    daemon thread writes the sign of life. Raises StoreError when the directory cannot be used.
+    `make_lock` makes the lock of the hot path; under gevent pass the unpatched one. With
+    `tick_seconds` a daemon thread writes the sign of life. Raises StoreError when the directory
+    cannot be used.
     """
-    families = tuple(families)
-    writer = BlockWriter(open_directory(path), role)
-    recorder = StoreRecorder(writer, families, lock or threading.Lock())
+    recorder = StoreRecorder(open_directory(path), role, families, make_lock, tick_seconds)
     recorder.declare()
-    if any(family.name == STARTS and role in family.recorded_by for family in families):
-        recorder.child(STARTS, role=role).inc()
+    recorder.start()
     atexit.register(recorder.close)
-    if tick_seconds is not None:
-        _start_ticking(recorder, tick_seconds)
     return recorder
 
 
-STARTS = "inferometer_process_starts_total"
-
-
-class _NullChild(Child):
-    __slots__ = ()
-
-    def inc(self, amount: float = 1.0) -> None:
-        pass
-
-    def dec(self, amount: float = 1.0) -> None:
-        pass
-
-    def set(self, value: float, *, stamp: float = 0.0) -> None:
-        pass
-
-    def observe(self, value: float) -> None:
-        pass
-
-
-def _record_together(
-    cells: Cells, lock: Lock, counters: Sequence[Child], histograms: Sequence[Child]
-) -> Record:
-    counter_indices = tuple(child.index for child in counters)
-    places = tuple((child.index, child.index + 1, child.bounds) for child in histograms)
-    acquire, release = lock.acquire, lock.release
-
-    def record(increments: Sequence[float], observations: Sequence[float]) -> None:
-        acquire()
-        try:
-            for index, amount in zip(counter_indices, increments, strict=True):
-                if 0.0 <= amount < _INFINITY:
-                    cells[index] += amount
-            for (index, first, bounds), value in zip(places, observations, strict=True):
-                if 0.0 <= value < _INFINITY:
-                    cells[index] += value
-                    cells[first + bisect_left(bounds, value)] += 1.0
-        finally:
-            release()
-
-    return record
-
-
-def _record_each(counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
-    def record(increments: Sequence[float], observations: Sequence[float]) -> None:
-        for child, amount in zip(counters, increments, strict=True):
-            child.inc(amount)
-        for child, value in zip(histograms, observations, strict=True):
-            child.observe(value)
-
-    return record
+def _initial(family: Family) -> float:
+    """Return the value of a series that nothing has been recorded in."""
+    return math.nan if family.kind == "gauge" and family.merge != "sum" else 0.0
 
 
 def _start_ticking(recorder: StoreRecorder, seconds: float) -> None:
@@ -260,3 +278,15 @@ def _start_ticking(recorder: StoreRecorder, seconds: float) -> None:
             recorder.tick()
 
     threading.Thread(target=run, name="metric-heartbeat", daemon=True).start()
+
+
+def _after_fork_in_child(recorder: StoreRecorder) -> None:
+    """Have the recorder told in every process forked from this one, for as long as it is used."""
+    reference = weakref.ref(recorder)
+
+    def forget() -> None:
+        forked = reference()
+        if forked is not None:
+            forked.forget_parent()
+
+    os.register_at_fork(after_in_child=forget)

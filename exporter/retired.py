@@ -9,6 +9,7 @@ import logging
 import os
 import struct
 import time
+from array import array
 from pathlib import Path
 
 from exporter import host
@@ -25,12 +26,16 @@ from exporter.block.layout import (
 )
 from exporter.block.reader import BlockReader
 from exporter.directory import RETIRED_NAME, block_paths
-from exporter.merge import MergedFamily, View, merge
+from exporter.exemplar_slots import encode_exemplars
+from exporter.merge import Admitted, merge
+from exporter.view import MergedFamily, View
 
 logger = logging.getLogger(__name__)
 
 
-def fold(directory: Path, retired: BlockReader | None, dead: list[BlockReader]) -> None:
+def fold(
+    directory: Path, retired: BlockReader | None, dead: list[BlockReader], admitted: Admitted
+) -> None:
     """Move the counts of dead blocks into the retired block and delete their files.
 
     Call it under the fold lock, with blocks read after their processes were seen dead. Killed at
@@ -44,7 +49,7 @@ def fold(directory: Path, retired: BlockReader | None, dead: list[BlockReader]) 
     # An id must be remembered for as long as its file could still be read and counted again.
     folded = {block.block_id for block in fresh} | _still_there(directory, already)
     generation = (retired.generation if retired else 0) + 1
-    image = _encode(merge(retired, fresh), folded, generation)
+    image = _encode(merge(retired, fresh, admitted=admitted), folded, generation)
     new = directory / f"{RETIRED_NAME}.new"
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
@@ -72,20 +77,20 @@ def _delete(blocks: list[BlockReader]) -> None:
 def _encode(view: View, folded: set[int], generation: int) -> bytes:
     """Return a complete block image that holds the counters and histograms of a view."""
     families = [m for m in view.families.values() if m.family.kind != "gauge" and m.series]
-    values = [
-        value
+    values = b"".join(
+        array("d", (series.created, *series.cells)).tobytes()
+        + encode_exemplars(merged.family, series.exemplars)
         for merged in families
         for series in merged.series.values()
-        for value in (series.created, *series.cells)
-    ]
+    )
     # A table's size does not depend on where the values lie, so it is laid out once to be measured.
-    header = _header(len(_encode_table(families, folded, 0)), len(values) * 8)
+    header = _header(len(_encode_table(families, folded, 0)), len(values))
     table = _encode_table(families, folded, header.values_offset // 8)
     head = bytearray(header.encode())
     struct.pack_into("<Q", head, COMMIT_WORD * 8, len(table))
     struct.pack_into("<Q", head, GENERATION_WORD * 8, generation)
     table = table.ljust(header.table_bytes, b"\0")
-    return bytes(head) + table + struct.pack(f"<{len(values)}d", *values)
+    return bytes(head) + table + values
 
 
 def _encode_table(families: list[MergedFamily], folded: set[int], index: int) -> bytes:

@@ -5,28 +5,33 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from typing import Protocol
 
 from exporter.collectors import make_collectors
-from exporter.collectors.base import CollectorSettings, gauge_family
-from exporter.errors import StoreError
-from exporter.merge import MergedFamily, View
+from exporter.collectors.base import CollectorSettings, family_of
+from exporter.errors import ScrapeRequestError, StoreError
+from exporter.exposition.negotiation import Format, accepts_gzip, choose_format
+from exporter.exposition.openmetrics import OpenMetricsRenderer
+from exporter.exposition.protobuf import ProtobufRenderer
+from exporter.exposition.text import TextRenderer
+from exporter.scrape_request import LEAST_TIMEOUT_SECONDS, ScrapeRequest
 from exporter.store_reader import StoreReader
+from exporter.view import MergedFamily, View
 
 logger = logging.getLogger(__name__)
 
 # Measured on a full exposition: level 1 takes a third of the time of level 6 for 15 % more bytes.
 GZIP_LEVEL = 1
+
+
+class Renderer(Protocol):
+    """Writes families in one format."""
+
+    def render(self, families: Iterable[MergedFamily]) -> bytes:
+        """Return the exposition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +42,68 @@ class Exposition:
     headers: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ExpositionSettings:
+    """What is in an exposition, and how long before the scraper's own limit it is answered."""
+
+    with_created: bool = False
+    with_native: bool = True
+    timeout_offset_seconds: float = 0.5
+
+
 class Scraper:
     """Answers scrapes of one store. Safe to use from many threads; one scrape runs at a time."""
 
-    def __init__(self, path: Path, collectors: CollectorSettings, *, folds: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        collectors: CollectorSettings,
+        *,
+        folds: bool,
+        settings: ExpositionSettings | None = None,
+    ) -> None:
         """Read the store at `path`. `folds` makes this the process that folds the dead."""
         self._reader = StoreReader(path)
         self._collectors = make_collectors(collectors)
         self._folds = folds
+        self._settings = settings or ExpositionSettings()
+        openmetrics = OpenMetricsRenderer(with_created=self._settings.with_created)
+        self._renderers: dict[Format, Renderer] = {
+            Format.TEXT: TextRenderer(with_created=self._settings.with_created),
+            Format.OPENMETRICS_1_0_0: openmetrics,
+            Format.OPENMETRICS_0_0_1: openmetrics,
+            Format.PROTOBUF: ProtobufRenderer(with_native=self._settings.with_native),
+        }
         self._lock = threading.Lock()
+        self._render_seconds = 0.0
         self.is_ready = False
 
-    def scrape(self, accept: str, accept_encoding: str) -> Exposition:
-        """Return everything known now, in the format and coding that the two headers ask for."""
-        families = self.families()
-        encode, content_type = _choose_encoder(accept)
-        body = encode(_Families(families))
-        headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
-        if gzip_accepted(accept_encoding):
+    @property
+    def collector_names(self) -> tuple[str, ...]:
+        """The collectors that run."""
+        return self._collectors.names
+
+    def scrape(self, request: ScrapeRequest) -> Exposition:
+        """Return what is asked for, as it is now.
+
+        Raises ScrapeRequestError when a collector is asked for that does not run here.
+        """
+        format_ = choose_format(request.accept)
+        with self._lock:
+            families = self._families(request)
+            begun = time.monotonic()
+            body = self._renderers[format_].render(families)
+            self._render_seconds = time.monotonic() - begun
+        headers = [("Content-Type", format_.value), ("Vary", "Accept, Accept-Encoding")]
+        if accepts_gzip(request.accept_encoding):
             body = gzip.compress(body, GZIP_LEVEL)
             headers.append(("Content-Encoding", "gzip"))
         return Exposition(body, (*headers, ("Content-Length", str(len(body)))))
 
-    def families(self) -> list[Metric]:
-        """Return every family, merged and collected, in prometheus_client's types."""
+    def families(self, request: ScrapeRequest | None = None) -> list[MergedFamily]:
+        """Return every family that is asked for, merged and collected."""
         with self._lock:
-            begun = time.monotonic()
-            view = self._view()
-            merged = time.monotonic() - begun
-            collected = self._collectors.collect(view)
-            return [*map(_metric, view.families.values()), *collected, *self._itself(view, merged)]
+            return self._families(request or ScrapeRequest())
 
     def fold(self) -> None:
         """Fold what dead processes have left.
@@ -76,10 +113,25 @@ class Scraper:
         with self._lock:
             self._fold()
 
-    def _view(self) -> View:
+    def _families(self, request: ScrapeRequest) -> list[MergedFamily]:
+        unknown = request.collectors - set(self._collectors.names)
+        if unknown:
+            raise ScrapeRequestError(
+                f"no collector {min(unknown)[:64]!r}; there are {', '.join(self._collectors.names)}"
+            )
+        begun = time.monotonic()
+        allowed = request.timeout_seconds - self._settings.timeout_offset_seconds
+        deadline = begun + max(allowed, LEAST_TIMEOUT_SECONDS)
+        view = self._view(request)
+        merged = time.monotonic() - begun
+        collected = self._collectors.collect(view, request, deadline)
+        itself = [m for m in self._itself(view, merged) if request.wants(m.family)]
+        return [*view.families.values(), *collected, *itself]
+
+    def _view(self, request: ScrapeRequest) -> View:
         try:
             self._fold()
-            view = self._reader.view()
+            view = self._reader.view(request.wants)
         except StoreError:
             # The directory is gone: the scrape still answers, with the exporter's own families.
             self.is_ready = False
@@ -96,70 +148,20 @@ class Scraper:
             # No room for the folded block, for instance: the dead stay blocks and are counted so.
             logger.warning("dead processes' blocks cannot be folded now: %s", error.strerror)
 
-    def _itself(self, view: View, merge_seconds: float) -> list[Metric]:
-        skipped = gauge_family("inferometer_exporter_skipped_files")
+    def _itself(self, view: View, merge_seconds: float) -> list[MergedFamily]:
+        skipped = family_of("inferometer_exporter_skipped_files")
         for reason, count in self._reader.skipped.items():
-            skipped.add_metric([reason], count)
+            skipped.add([reason], count)
         rows = [
             ("inferometer_exporter_merge_seconds", merge_seconds),
+            ("inferometer_exporter_render_seconds", self._render_seconds),
             ("inferometer_exporter_series", view.series_count()),
             ("inferometer_exporter_blocks", view.blocks),
         ]
         return [*itertools.starmap(_single, rows), skipped]
 
 
-class _Families:
-    """The little of a registry that prometheus_client's renderers use."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
-def _choose_encoder(accept: str) -> tuple[Callable[[_Families], bytes], str]:
-    try:
-        encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):
-        encode, content_type = choose_encoder("")  # It stumbles over a version that is no number.
-    return encode, content_type
-
-
-def _single(name: str, value: float) -> Metric:
-    family = gauge_family(name)
-    family.add_metric([], value)
+def _single(name: str, value: float) -> MergedFamily:
+    family = family_of(name)
+    family.add([], value)
     return family
-
-
-def _metric(merged: MergedFamily) -> Metric:
-    family = merged.family
-    if family.kind == "counter":
-        return _counter(merged)
-    if family.kind == "histogram":
-        return _histogram(merged)
-    metric = GaugeMetricFamily(family.name, family.help, labels=family.label_names)
-    for labels, series in merged.series.items():
-        metric.add_metric(labels, series.cells[0])
-    return metric
-
-
-def _counter(merged: MergedFamily) -> Metric:
-    family = merged.family
-    metric = CounterMetricFamily(
-        family.name.removesuffix("_total"), family.help, labels=family.label_names
-    )
-    for labels, series in merged.series.items():
-        metric.add_metric(labels, series.cells[0])
-    return metric
-
-
-def _histogram(merged: MergedFamily) -> Metric:
-    family = merged.family
-    metric = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
-    bounds = [*(str(bound) for bound in family.buckets), "+Inf"]
-    for labels, series in merged.series.items():
-        total, *counts = series.cells
-        cumulative = itertools.accumulate(counts)
-        metric.add_metric(labels, list(zip(bounds, cumulative, strict=True)), total)
-    return metric

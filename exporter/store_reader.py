@@ -6,6 +6,7 @@ The retired block, every process's block, and what is no block.
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.block.reader import BlockReader
@@ -17,8 +18,10 @@ from exporter.directory import (
     try_fold_lock,
 )
 from exporter.errors import BlockError
-from exporter.merge import View, merge
+from exporter.merge import Admitted, merge
+from exporter.metric import Family
 from exporter.retired import fold
+from exporter.view import View
 
 # A fold during a read takes milliseconds, so one repeat is enough unless something is badly wrong.
 READ_ATTEMPTS = 10
@@ -40,11 +43,12 @@ class StoreReader:
         self._blocks: dict[Path, BlockReader] = {}
         self._logged: set[tuple[str, str]] = set()
         self._last_fold = 0.0
+        self._admitted = Admitted()
         self._retired: BlockReader | None = None
         self._retired_read: tuple[int, int] | None = None
 
-    def view(self) -> View:
-        """Return what all processes, alive and dead, have recorded.
+    def view(self, wants: Callable[[Family], bool] = lambda _family: True) -> View:
+        """Return what all processes, alive and dead, have recorded in the families wanted.
 
         Raises StoreError when the directory cannot be listed.
         """
@@ -54,7 +58,7 @@ class StoreReader:
             blocks = self._read_blocks(retired.table.folded if retired else set())
             if identity == self._retired_identity():
                 break
-        return merge(retired, blocks)
+        return merge(retired, blocks, admitted=self._admitted, wants=wants)
 
     def fold(self) -> None:
         """Fold what the dead have left, at most once a second, unless another process does."""
@@ -73,7 +77,7 @@ class StoreReader:
             # Read anew under the lock: a block seen dead now has its final values.
             dead = [block for block in self._read_blocks(set()) if not block.is_alive]
             if dead:
-                fold(self.path, retired, dead)
+                fold(self.path, retired, dead, self._admitted)
         finally:
             os.close(lock)
 

@@ -33,7 +33,7 @@ def make_application() -> Application:
     # The unpatched lock: greenlets never switch inside a record, and a patched one costs several
     # times as much.
     recorder = open_process_recorder(
-        settings, "frontend", lock=get_original("_thread", "allocate_lock")()
+        settings, "frontend", make_lock=get_original("_thread", "allocate_lock")
     )
     metrics = RequestMetrics(recorder, settings.models)
 

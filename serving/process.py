@@ -4,7 +4,8 @@ Read the settings, start logging, open its block.
 """
 
 import logging
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from exporter import (
@@ -52,16 +53,16 @@ def open_process_recorder(
     role: str,
     *,
     families: Iterable[Family] = CATALOGUE,
-    lock: Lock | None = None,
+    make_lock: Callable[[], Lock] = threading.Lock,
 ) -> Recorder:
     """Open this process's block.
 
-    `lock` replaces the native lock, `tick` is the caller's to call.
+    `make_lock` replaces the native lock, `tick` is the caller's to call.
     """
     if not settings.record_metrics:
         return NullRecorder(families)
     try:
-        return open_recorder(store_path_of(settings), role, families=families, lock=lock)
+        return open_recorder(store_path_of(settings), role, families=families, make_lock=make_lock)
     except StoreError as error:
         # A full tmpfs must not end the serving; what this process does is then not counted.
         logger.error("this process is not on /metrics: %s", error)  # noqa: TRY400

@@ -12,6 +12,12 @@ RANDOM_ID_BYTES = 16
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
+# Version, trace id, parent id, flags; neither id is all zeros, later versions may add fields.
+_TRACEPARENT = re.compile(
+    r"([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
+)
+_SAMPLED = 0x01
+
 # Bounded, so that no header becomes an integer of thousands of digits.
 _WHOLE_NUMBER = re.compile(r"0*([0-9]{1,15})")
 
@@ -54,6 +60,24 @@ def validate_priority(environ: Mapping[str, object]) -> None:
         raise InvalidInput(
             f"X-Request-Priority must be 1 (high), 2 (normal) or 3 (low); got {quoted(str(wanted))}"
         )
+
+
+def sampled_trace_of(environ: Mapping[str, object]) -> bytes | None:
+    """Return the 16 bytes of the trace id in `traceparent` if that trace is being sampled.
+
+    A malformed header is ignored, as https://www.w3.org/TR/trace-context/#traceparent-header
+    demands.
+    """
+    header = environ.get("HTTP_TRACEPARENT")
+    if header is None:
+        return None
+    match = _TRACEPARENT.fullmatch(str(header))
+    if match is None:
+        return None
+    version, trace_id, flags, rest = match.groups()
+    if version == "ff" or (version == "00" and rest) or not int(flags, 16) & _SAMPLED:
+        return None
+    return bytes.fromhex(trace_id)
 
 
 def _whole_number(text: object) -> int | None:

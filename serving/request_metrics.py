@@ -50,17 +50,19 @@ class RequestMetrics:
         seconds: Sequence[float],
         sizes: tuple[int, int],
         rows: int,
+        trace_id: bytes | None,
     ) -> None:
         """Record one answered request.
 
         `names` are model, version and protocol; `seconds` the whole duration and the six phases;
-        `sizes` the bytes of request and response; `reason` is empty for a success.
+        `sizes` the bytes of request and response; `reason` is empty for a success;
+        `trace_id` is the request's if it is being traced.
         """
         key = (*names, code, reason, outcome)
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = self._resolve(names, code, reason, outcome)
-        record((1.0, 1.0 if reason else rows), (*seconds, *sizes))
+        record((1.0, 1.0 if reason else rows), (*seconds, *sizes), trace_id)
 
     def _resolve(self, names: tuple[str, str, str], code: str, reason: str, outcome: str) -> Record:
         model, version, protocol = names

@@ -18,7 +18,12 @@ from serving.codecs.rendering import NONFINITE_MODES
 from serving.errors import InternalError, InvalidInput, PredictionError, TooLarge, UnknownVersion
 from serving.model import ModelVersion
 from serving.prediction import RunnerClient
-from serving.request_headers import request_id_of, timeout_seconds_of, validate_priority
+from serving.request_headers import (
+    request_id_of,
+    sampled_trace_of,
+    timeout_seconds_of,
+    validate_priority,
+)
 from serving.request_metrics import PHASES, RequestMetrics
 from serving.settings import Settings
 from serving.statuses import OK, error_body, error_headers, outcome_of, status_of
@@ -58,6 +63,7 @@ class _Request:
 
     request_id: str
     received: int
+    trace_id: bytes | None
     model: str = UNKNOWN
     version: str = UNKNOWN
     parsed: int = 0
@@ -116,7 +122,8 @@ class PredictionService:
 
         Every failure is an answer too, and every answer is recorded before it is returned.
         """
-        request = _Request(request_id_of(environ), time.monotonic_ns())
+        received = time.monotonic_ns()
+        request = _Request(request_id_of(environ), received, sampled_trace_of(environ))
         if target.model in self._settings.models:
             request.model = target.model
         in_flight = self._metrics.in_flight(request.model)
@@ -194,6 +201,7 @@ class PredictionService:
             seconds=seconds,
             sizes=(request.body_bytes, len(body)),
             rows=request.rows,
+            trace_id=request.trace_id,
         )
         headers = self._headers(request, seconds, len(body))
         return Answer("200 OK", headers, body)
@@ -212,6 +220,7 @@ class PredictionService:
             seconds=seconds,
             sizes=(request.body_bytes, len(body)),
             rows=0,
+            trace_id=request.trace_id,
         )
         headers = self._headers(request, seconds, len(body))
         headers += error_headers(error)

@@ -16,13 +16,18 @@ complete, and its values are initialised, before the commit word moves past it: 
 half of it.
 
 A series' values: counter: created, value. Gauge: created, value, stamp. Histogram: created, sum,
-one cell per bucket (not cumulative) with +Inf last. `created` is wall-clock seconds.
+one cell per edge (not cumulative) and one above the last. `created` is wall-clock seconds. Counters
+and histograms that keep exemplars have a slot for each classic bucket behind their values: a u64
+sequence, odd while the slot is being written, the example's value and wall-clock time, and the 16
+bytes of its trace id.
 """
 
+import dataclasses
 import json
 import struct
 import zlib
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from exporter.errors import BlockError, CatalogueError
 from exporter.metric import Family, Label
@@ -53,6 +58,8 @@ VALUES_BYTES = 15 << 20
 # No block of ours is larger; a header that claims more is not believed.
 LARGEST_BLOCK_BYTES = 1 << 28
 
+MOST_KEPT_DEFINITIONS = 4_096
+
 KIND_FAMILY = 1
 KIND_SERIES = 2
 KIND_FOLDED = 3
@@ -60,6 +67,9 @@ KIND_FOLDED = 3
 ENTRY_HEAD = struct.Struct("<III")
 SERIES_HEAD = struct.Struct("<IIQ")
 LENGTH = struct.Struct("<H")
+
+
+_DEFINING = tuple(field.name for field in dataclasses.fields(Family) if field.init)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,7 @@ class BlockHeader:
         if data[:8] != MAGIC:
             raise BlockError("magic", f"the file begins with {data[:8]!r}")
         packed = data[: HEADER.size]
-        (_, version, header_bytes, *fields) = HEADER.unpack(packed)
+        (_, version, header_bytes, *constants) = HEADER.unpack(packed)
         if version != FORMAT_VERSION:
             raise BlockError(
                 "version", f"format version {version}, this release reads {FORMAT_VERSION}"
@@ -119,8 +129,8 @@ class BlockHeader:
         (crc,) = HEADER_CRC.unpack_from(data, HEADER_CRC_OFFSET)
         if crc != zlib.crc32(packed) or header_bytes != HEADER_BYTES:
             raise BlockError("corrupt", "the header's checksum does not fit")
-        fields[5] = fields[5].rstrip(b"\0").decode("utf-8", "replace")
-        header = cls(*fields)
+        constants[5] = constants[5].rstrip(b"\0").decode("utf-8", "replace")
+        header = cls(*constants)
         header._check_extent(file_bytes)
         return header
 
@@ -144,20 +154,25 @@ class SeriesEntry:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
-    """The parsed entries of a table, in order of appearance."""
+    """The parsed entries of a table, in order of appearance.
 
-    families: dict[int, Family]
-    series: list[SeriesEntry]
-    folded: set[int]
+    Families by number, series by their family's number; `values_end` is the index behind the last
+    value in use.
+    """
+
+    families: dict[int, Family] = dataclasses.field(default_factory=dict)
+    series: dict[int, list[SeriesEntry]] = dataclasses.field(default_factory=dict)
+    folded: set[int] = dataclasses.field(default_factory=set)
+    values_end: int = 0
 
 
 def encode_family(family_id: int, family: Family) -> bytes:
     """Return the table entry that defines a family under a number."""
-    definition = asdict(family)
-    del definition["label_names"]
-    return _encode_entry(KIND_FAMILY, json.dumps([family_id, definition]).encode())
+    definition = {name: getattr(family, name) for name in _DEFINING}
+    definition["labels"] = [asdict(label) for label in family.labels]
+    return _encode_entry(KIND_FAMILY, b"%d %s" % (family_id, json.dumps(definition).encode()))
 
 
 def encode_series(series: SeriesEntry) -> bytes:
@@ -188,10 +203,16 @@ def decode_table(data: bytes, table: Table, values: range) -> int:
             break
         try:
             _decode_entry(kind, data[position + ENTRY_HEAD.size : end], table, values)
-        except (ValueError, KeyError, TypeError, struct.error, CatalogueError):
+        except _MALFORMED:
             break
         position = end
     return position
+
+
+# What a hostile entry with a right checksum can raise while it is decoded.
+_MALFORMED = (
+    AttributeError, CatalogueError, KeyError, RecursionError, TypeError, ValueError, struct.error,
+)  # fmt: skip
 
 
 def _encode_entry(kind: int, body: bytes) -> bytes:
@@ -202,13 +223,8 @@ def _encode_entry(kind: int, body: bytes) -> bytes:
 
 def _decode_entry(kind: int, body: bytes, table: Table, values: range) -> None:
     if kind == KIND_FAMILY:
-        family_id, definition = json.loads(body.rstrip(b"\0"))
-        definition["labels"] = tuple(
-            Label(label["name"], tuple(label["values"])) for label in definition["labels"]
-        )
-        definition["buckets"] = tuple(definition["buckets"])
-        definition["recorded_by"] = tuple(definition["recorded_by"])
-        table.families[family_id] = Family(**definition)
+        family_id, definition = body.rstrip(b"\0").split(b" ", 1)
+        table.families[int(family_id)] = _decode_family(definition)
     elif kind == KIND_SERIES:
         series = _decode_series(body)
         family = table.families[series.family_id]
@@ -216,9 +232,26 @@ def _decode_entry(kind: int, body: bytes, table: Table, values: range) -> None:
             raise ValueError(f"values at {series.index} lie outside the block")
         if len(series.labels) != len(family.labels):
             raise ValueError(f"{family.name} has {len(family.labels)} labels, got {series.labels}")
-        table.series.append(series)
+        table.series.setdefault(series.family_id, []).append(series)
+        table.values_end = max(table.values_end, series.index + family.cells)
     elif kind == KIND_FOLDED:
         table.folded.update(int(block_id) for block_id in json.loads(body.rstrip(b"\0")))
+
+
+@lru_cache(MOST_KEPT_DEFINITIONS)
+def _decode_family(definition: bytes) -> Family:
+    """Return the family; the same object for the same definition, whichever block it is in."""
+    fields = json.loads(definition)
+    fields["labels"] = tuple(
+        Label(label["name"], tuple(label["values"])) for label in fields["labels"]
+    )
+    fields["buckets"] = tuple(fields["buckets"])
+    fields["recorded_by"] = tuple(fields["recorded_by"])
+    family = Family(**fields)
+    texts = (family.name, family.kind, family.help, family.merge, *family.label_names)
+    if not all(isinstance(text, str) for text in texts) or type(family.max_series) is not int:
+        raise TypeError(f"the definition of {family.name!r} is of wrong types")
+    return family
 
 
 def _decode_series(body: bytes) -> SeriesEntry:

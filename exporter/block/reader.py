@@ -5,6 +5,7 @@ Files are read with pread and never mapped: a file cut under a mapping would kil
 
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from array import array
@@ -33,14 +34,16 @@ class BlockReader:
         """Name the file; nothing is read before `refresh`."""
         self.path = path
         self.header: BlockHeader | None = None
-        self.table = Table({}, [], set())
+        self.table = Table()
         self.values = array("d")
+        self.values_again = array("d")
         self.cpu_seconds = 0.0
         self.exit_cause = "signal"
         self.generation = 0
         self.is_alive = False
         self.is_damaged = False
         self._parsed = 0
+        self._digest = hashlib.blake2b(digest_size=16)
 
     def refresh(self) -> None:
         """Read the file as it is now. Raises BlockError when it is not a readable block."""
@@ -69,6 +72,16 @@ class BlockReader:
         return self.header.role if self.header else ""
 
     @property
+    def table_digest(self) -> bytes:
+        """What is the same for two blocks only if their tables are: series, places and all."""
+        return self._digest.digest()
+
+    @property
+    def created(self) -> float:
+        """When the block was made, in seconds since 1970."""
+        return self.header.created if self.header else 0.0
+
+    @property
     def block_id(self) -> int:
         """The random number that tells this block from every other."""
         return self.header.block_id if self.header else 0
@@ -91,7 +104,9 @@ class BlockReader:
             self.header.values_offset // 8,
             (self.header.values_offset + self.header.values_bytes) // 8,
         )
-        self._parsed += decode_table(tail, self.table, indices)
+        understood = decode_table(tail, self.table, indices)
+        self._digest.update(tail[:understood])
+        self._parsed += understood
         self.is_damaged = self._parsed < committed
 
     def _read_values(self, descriptor: int) -> None:
@@ -100,16 +115,12 @@ class BlockReader:
         `values` is indexed like the block, less `values_start`.
         """
         assert self.header is not None
-        end = max(
-            (s.index + self.table.families[s.family_id].cells for s in self.table.series[-1:]),
-            default=0,
-        )
         start = self.header.values_offset
-        wanted = max(0, end * 8 - start)
-        data = os.pread(descriptor, wanted, start)
-        if len(data) < wanted:
-            raise BlockError("truncated", "the values were cut while they were read")
-        self.values = array("d", data)
+        wanted = max(0, self.table.values_end * 8 - start)
+        self.values = _read_exactly(descriptor, wanted, start)
+        if any(family.has_exemplars for family in self.table.families.values()):
+            # An exemplar counts only if its sequence has not moved between two reads.
+            self.values_again = _read_exactly(descriptor, wanted, start)
 
     @property
     def values_start(self) -> int:
@@ -134,6 +145,13 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         raise BlockError("owner", f"belongs to uid {status.st_uid}, not to the directory's owner")
     return descriptor
+
+
+def _read_exactly(descriptor: int, size: int, offset: int) -> "array[float]":
+    data = os.pread(descriptor, size, offset)
+    if len(data) < size:
+        raise BlockError("truncated", "the values were cut while they were read")
+    return array("d", data)
 
 
 def _lock_is_free(descriptor: int) -> bool:

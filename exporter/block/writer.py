@@ -31,6 +31,7 @@ from exporter.metric import Family
 
 # Pages are reserved before they are touched, so that a full tmpfs is an error and not a SIGBUS.
 RESERVE_BYTES = 64 << 10
+BLOCK_BYTES = HEADER_BYTES + TABLE_BYTES + VALUES_BYTES
 
 
 class BlockWriter:
@@ -88,6 +89,16 @@ class BlockWriter:
         """Give up the lock: from now on the block is a dead process's. Its values stay readable."""
         os.close(self._lock_descriptor)
         os.close(self._descriptor)
+
+    def abandon(self) -> None:
+        """Let go of another process's block, in a process that was forked from it.
+
+        From here on every access to `values` and `words` raises ValueError.
+        """
+        self.close()
+        for view in (self.values, self.words, self._bytes):
+            view.release()
+        self._map.close()
 
     def _create_file(self) -> tuple[int, int]:
         new = self.path.with_suffix(".new")

@@ -34,7 +34,7 @@ FAMILIES = (
     histogram(
         "inferometer_batch_compute_seconds",
         "One device call, from its inputs in host memory to its outputs in host memory.",
-        MODEL, VERSION, buckets=LATENCY_SECONDS, by=BY,
+        MODEL, VERSION, buckets=LATENCY_SECONDS, by=BY, native=True,
     ),
     gauge("inferometer_queue_rows", "Rows waiting in the queue now.", MODEL, by=BY),
     gauge("inferometer_queue_limit_rows", "Rows the queue may hold.", MODEL, by=BY),

@@ -24,6 +24,7 @@ FAMILIES = (
         Label("collector"),
     ),
     gauge("inferometer_exporter_merge_seconds", "How long merging all blocks took."),
+    gauge("inferometer_exporter_render_seconds", "How long rendering the last scrape took."),
     gauge("inferometer_exporter_series", "Series in this scrape that come from the store."),
     gauge("inferometer_exporter_blocks", "Processes' blocks read for this scrape."),
     counter(

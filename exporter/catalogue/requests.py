@@ -31,17 +31,19 @@ FAMILIES = (
     counter(
         "inferometer_request_failures_total",
         "Prediction requests that were not answered with a prediction, by reason.",
-        MODEL, VERSION, Label("reason", REASONS), by=BY,
+        MODEL, VERSION, Label("reason", REASONS), by=BY, exemplars=True,
     ),
     histogram(
         "inferometer_request_duration_seconds",
         "Whole prediction request, from its head to the rendered answer, failures included.",
         MODEL, VERSION, Label("outcome", OUTCOMES), buckets=LATENCY_SECONDS, by=BY,
+        native=True, exemplars=True,
     ),
     histogram(
         "inferometer_request_phase_seconds",
         "The six phases of a prediction request; they add up to its duration.",
         MODEL, VERSION, Label("phase", PHASES), buckets=LATENCY_SECONDS, by=BY,
+        native=True, exemplars=True,
     ),
     gauge(
         "inferometer_requests_in_flight",

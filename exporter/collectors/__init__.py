@@ -15,5 +15,7 @@ COLLECTORS: dict[str, Callable[[CollectorSettings], Collector]] = {
 
 
 def make_collectors(settings: CollectorSettings) -> GuardedCollectors:
-    """Build every collector."""
-    return GuardedCollectors({name: make(settings) for name, make in COLLECTORS.items()})
+    """Build every collector that is not switched off."""
+    return GuardedCollectors(
+        {name: make(settings) for name, make in COLLECTORS.items() if name not in settings.disabled}
+    )

@@ -10,10 +10,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client.core import Metric
-
-from exporter.collectors.base import gauge_family
-from exporter.merge import View
+from exporter.collectors.base import family_of
+from exporter.view import MergedFamily, View
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -47,11 +45,13 @@ class Listener:
 class BacklogCollector:
     """Reads the accept queues of the serving addresses."""
 
+    names: tuple[str, ...] = ("inferometer_listen_backlog_connections",)
+
     def __init__(self, addresses: Iterable[tuple[str, int]]) -> None:
         """Take (IP address, port) pairs."""
         self._addresses = {(str(ipaddress.ip_address(host)), port) for host, port in addresses}
 
-    def collect(self, view: View) -> Iterable[Metric]:  # noqa: ARG002
+    def collect(self, view: View) -> Iterable[MergedFamily]:  # noqa: ARG002
         """Yield the queues' total; nothing when no such socket listens."""
         queues = [
             listener.accept_queue
@@ -61,8 +61,8 @@ class BacklogCollector:
         ]
         if not queues:
             return []
-        backlog = gauge_family("inferometer_listen_backlog_connections")
-        backlog.add_metric([], sum(queues))
+        backlog = family_of("inferometer_listen_backlog_connections")
+        backlog.add([], sum(queues))
         return [backlog]
 
 

@@ -4,10 +4,8 @@ import platform
 from collections.abc import Iterable
 from importlib import metadata
 
-from prometheus_client.core import Metric
-
-from exporter.collectors.base import gauge_family
-from exporter.merge import View
+from exporter.collectors.base import family_of
+from exporter.view import MergedFamily, View
 
 TENSORFLOW_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu")
 
@@ -15,15 +13,17 @@ TENSORFLOW_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu")
 class BuildCollector:
     """Reads the installed distributions' metadata, once."""
 
+    names: tuple[str, ...] = ("inferometer_build_info",)
+
     def __init__(self) -> None:
         """Look the versions up; they cannot change while the process lives."""
         tensorflow = next(filter(None, map(_version, TENSORFLOW_DISTRIBUTIONS)), "")
         self._labels = [_version("inferometer"), platform.python_version(), tensorflow]
 
-    def collect(self, view: View) -> Iterable[Metric]:  # noqa: ARG002
+    def collect(self, view: View) -> Iterable[MergedFamily]:  # noqa: ARG002
         """Yield the one info row."""
-        info = gauge_family("inferometer_build_info")
-        info.add_metric(self._labels, 1.0)
+        info = family_of("inferometer_build_info")
+        info.add(self._labels, 1.0)
         return [info]
 
 

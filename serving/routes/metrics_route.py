@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, request
 
-from exporter import Scraper
+from exporter import Scraper, ScrapeRequest, ScrapeRequestError
 
 
 def make_blueprint(scraper: Scraper) -> Blueprint:
@@ -12,9 +12,11 @@ def make_blueprint(scraper: Scraper) -> Blueprint:
     @blueprint.get("/metrics")
     @blueprint.get("/monitoring/prometheus/metrics")
     def metrics() -> Response:
-        exposition = scraper.scrape(
-            request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", "")
-        )
+        query = request.query_string.decode("utf-8", "replace")
+        try:
+            exposition = scraper.scrape(ScrapeRequest.read(query, dict(request.headers)))
+        except ScrapeRequestError as error:
+            return Response(f"{error}\n", 400, content_type="text/plain; charset=utf-8")
         return Response(exposition.body, headers=list(exposition.headers))
 
     return blueprint

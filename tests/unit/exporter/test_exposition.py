@@ -7,20 +7,27 @@ import gzip
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter import CATALOGUE, CollectorSettings, Recorder, Scraper, open_recorder
+from exporter import (
+    CATALOGUE,
+    CollectorSettings,
+    Recorder,
+    Scraper,
+    ScrapeRequest,
+    open_recorder,
+)
 from exporter.collectors.backlog import BacklogCollector
 from exporter.collectors.base import GuardedCollectors
 from exporter.collectors.process import ProcessCollector
-from exporter.merge import View
+from exporter.view import MergedFamily, View
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -42,8 +49,8 @@ def test_both_formats_parse_and_carry_the_same_values(recorder: Recorder, scrape
     labels = {"model": "digits", "version": "1", "outcome": "ok"}
     recorder.child("inferometer_request_duration_seconds", **labels).observe(0.02)
 
-    text = parse_text(scraper.scrape("", "").body.decode())
-    openmetrics = parse_openmetrics(scraper.scrape(OPENMETRICS, "").body.decode())
+    text = parse_text(scraper.scrape(ScrapeRequest()).body.decode())
+    openmetrics = parse_openmetrics(scraper.scrape(ScrapeRequest(accept=OPENMETRICS)).body.decode())
 
     def values(families: object) -> dict[object, float]:
         return {
@@ -66,7 +73,7 @@ def test_the_exposition_passes_promtool(recorder: Recorder, scraper: Scraper) ->
     recorder.child(
         "inferometer_model_info", model="digits", version="1", format="f", signature="s", task=""
     ).set(1)
-    body = scraper.scrape("", "").body
+    body = scraper.scrape(ScrapeRequest()).body
 
     check = subprocess.run(
         ["promtool", "check", "metrics"], input=body, capture_output=True, check=False
@@ -77,7 +84,7 @@ def test_the_exposition_passes_promtool(recorder: Recorder, scraper: Scraper) ->
 
 @pytest.mark.usefixtures("recorder")
 def test_gzip_is_used_when_it_is_accepted(scraper: Scraper) -> None:
-    exposition = scraper.scrape("", "gzip")
+    exposition = scraper.scrape(ScrapeRequest(accept_encoding="gzip"))
 
     assert ("Content-Encoding", "gzip") in exposition.headers
     assert b"inferometer_requests_total" in gzip.decompress(exposition.body)
@@ -85,7 +92,8 @@ def test_gzip_is_used_when_it_is_accepted(scraper: Scraper) -> None:
 
 @pytest.mark.usefixtures("recorder")
 def test_every_family_of_the_catalogue_has_help_and_type(scraper: Scraper) -> None:
-    families = {family.name: family for family in scraper.families()}
+    body = scraper.scrape(ScrapeRequest()).body.decode()
+    families = {family.name: family for family in parse_text(body)}
 
     declared = [f for f in CATALOGUE if not f.is_absent_until_set and "frontend" in f.recorded_by]
     assert declared
@@ -100,7 +108,7 @@ def test_a_store_that_is_gone_leaves_the_exporters_own_families(
 ) -> None:
     shutil.rmtree(store_path)
 
-    body = scraper.scrape("", "").body.decode()
+    body = scraper.scrape(ScrapeRequest()).body.decode()
 
     assert "inferometer_exporter_blocks 0.0" in body
     assert not scraper.is_ready
@@ -108,15 +116,21 @@ def test_a_store_that_is_gone_leaves_the_exporters_own_families(
 
 def test_a_collector_that_fails_costs_its_own_rows_only() -> None:
     class Broken:
-        def collect(self, view: View) -> list[Metric]:  # noqa: ARG002
+        names = ("inferometer_build_info",)
+
+        def collect(self, view: View) -> list[MergedFamily]:  # noqa: ARG002
             raise RuntimeError("on purpose")
 
     collectors = GuardedCollectors({"broken": Broken(), "process": ProcessCollector()})
 
-    families = {family.name: family for family in collectors.collect(View())}
-    success = families["inferometer_collector_success"].samples
-    values = {sample.labels["collector"]: sample.value for sample in success}
-    assert values == {"broken": 0, "process": 1}
+    deadline = time.monotonic() + 10
+    found = collectors.collect(View(), ScrapeRequest(), deadline)
+    families = {merged.family.name: merged for merged in found}
+    success = families["inferometer_collector_success"].series
+    assert {labels: series.cells for labels, series in success.items()} == {
+        ("broken",): [0.0],
+        ("process",): [1.0],
+    }
     assert "inferometer_processes" in families
 
 
@@ -128,7 +142,7 @@ def test_the_backlog_counts_connections_that_nobody_accepted() -> None:
         for connection in waiting:
             connection.close()
 
-    assert [sample.value for sample in family.samples] == [3]
+    assert [series.cells for series in family.series.values()] == [[3.0]]
 
 
 def test_no_backlog_is_shown_for_an_address_nobody_listens_on() -> None:

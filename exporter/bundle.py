@@ -1,0 +1,98 @@
+"""Several counters and histograms updated by one call, under one lock.
+
+It is what a request or a batch records.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Protocol
+
+from exporter.child import Child, Memory
+
+_INFINITY = math.inf
+
+
+class Record(Protocol):
+    """The one call: amounts for the counters, values for the histograms, perhaps a trace id."""
+
+    def __call__(
+        self,
+        increments: Sequence[float],
+        observations: Sequence[float],
+        trace_id: bytes | None = None,
+        /,
+    ) -> None:
+        """Record; negative, infinite or NaN numbers are left out."""
+
+
+class Bundle:
+    """The places of some children of one block, resolved once. `record` is the call."""
+
+    def __init__(
+        self, counters: Sequence[Child], histograms: Sequence[Child], memory: Memory
+    ) -> None:
+        """Take children that all record into `memory`."""
+        self._children = (*counters, *histograms)
+        counter_indices = tuple(child.index for child in counters)
+        places = tuple((child.index, child.index + 1, child.bounds) for child in histograms)
+        cells, acquire, release = memory.cells, memory.lock.acquire, memory.lock.release
+        counts = (len(counter_indices), len(places))
+
+        # A closure, because its variables are read faster than an object's attributes.
+        def record(
+            increments: Sequence[float],
+            observations: Sequence[float],
+            trace_id: bytes | None = None,
+            /,
+        ) -> None:
+            try:
+                acquire()
+                try:
+                    for index, amount in zip(counter_indices, increments, strict=True):
+                        if 0.0 <= amount < _INFINITY:
+                            cells[index] += amount
+                    for (index, first, bounds), value in zip(places, observations, strict=True):
+                        if 0.0 <= value < _INFINITY:
+                            cells[index] += value
+                            cells[first + bisect_left(bounds, value)] += 1.0
+                    if trace_id is not None:
+                        self._note((*increments, *observations), trace_id)
+                finally:
+                    release()
+            except ValueError:
+                if (len(increments), len(observations)) != counts:
+                    raise
+                self._memory.reopen()
+                record(increments, observations, trace_id)
+
+        def bind(new: Memory) -> None:
+            nonlocal cells, acquire, release
+            self._memory = new
+            cells, acquire, release = new.cells, new.lock.acquire, new.lock.release
+
+        self._memory = memory
+        self.record: Record = record
+        self.bind = bind
+
+    def _note(self, values: Sequence[float], trace_id: bytes) -> None:
+        for child, value in zip(self._children, values, strict=True):
+            if child.family.has_exemplars and 0.0 <= value < _INFINITY:
+                child.note(value, trace_id)
+
+
+def record_each(counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
+    """Return the same call for children that do not all record into one block."""
+
+    def record(
+        increments: Sequence[float],
+        observations: Sequence[float],
+        trace_id: bytes | None = None,
+        /,
+    ) -> None:
+        for child, amount in zip(counters, increments, strict=True):
+            child.inc(amount, trace_id)
+        for child, value in zip(histograms, observations, strict=True):
+            child.observe(value, trace_id)
+
+    return record

@@ -1,0 +1,69 @@
+"""What a scrape sees: families with their series over all processes, and the processes alive.
+
+Merged blocks and collectors both speak in these; the renderers read nothing else.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from exporter.metric import Family
+
+LabelValues = tuple[str, ...]
+
+
+class Exemplar(NamedTuple):
+    """A trace that is an example of what a counter or bucket counted; wall-clock seconds."""
+
+    value: float
+    timestamp: float
+    trace_id: bytes
+
+
+@dataclass(slots=True)
+class MergedSeries:
+    """One series over all processes.
+
+    `cells` are a counter's or gauge's value, or a histogram's sum and then its counts, one for each
+    of the family's edges and one above them (not cumulative). `exemplars` are numbered by classic
+    bucket; a counter's has number 0.
+    """
+
+    created: float
+    cells: list[float]
+    stamp: float = 0.0
+    exemplars: dict[int, Exemplar] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MergedFamily:
+    """One family over all processes: its definition and its series by label values."""
+
+    family: Family
+    series: dict[LabelValues, MergedSeries] = field(default_factory=dict)
+
+    def add(self, labels: Iterable[str], value: float) -> None:
+        """Add a series that a collector has read: a counter or a gauge."""
+        self.series[tuple(labels)] = MergedSeries(0.0, [float(value)])
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProcess:
+    """A process whose block is alive."""
+
+    role: str
+    pid: int
+    pid_namespace: int
+
+
+@dataclass(slots=True)
+class View:
+    """What a scrape sees: merged families by name, and the processes alive."""
+
+    families: dict[str, MergedFamily] = field(default_factory=dict)
+    processes: list[LiveProcess] = field(default_factory=list)
+    blocks: int = 0
+
+    def series_count(self) -> int:
+        """Return how many series there are."""
+        return sum(len(merged.series) for merged in self.families.values())
