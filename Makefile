@@ -70,9 +70,9 @@ dashboards: install ## write grafana/dashboards from their definitions
 # Keeps the versions a lock file has; delete the file first to raise them.
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
 	$(COMPILE) --output-file requirements/base.txt
-	$(COMPILE) --extra serve --output-file requirements/serve.txt
-	$(COMPILE) --extra serve-cpu --output-file requirements/serve-cpu.txt
-	$(COMPILE) --extra serve-gpu --output-file requirements/serve-gpu.txt
+	$(COMPILE) --extra serve --extra web --output-file requirements/serve.txt
+	$(COMPILE) --extra serve-cpu --extra web --output-file requirements/serve-cpu.txt
+	$(COMPILE) --extra serve-gpu --extra web --output-file requirements/serve-gpu.txt
 	$(COMPILE) --extra serve-cpu --extra dev --output-file requirements/dev.txt
 
 clean: ## delete everything that make made

@@ -9,7 +9,7 @@ from exporter.child import Child, Lock
 from exporter.collectors.base import CollectorSettings
 from exporter.directory import OwnedDirectory, default_store_path, open_directory
 from exporter.errors import ExporterError, ScrapeRequestError, StoreError
-from exporter.http import ExporterServer
+from exporter.http import ExporterServer, Site
 from exporter.metric import UNKNOWN, Family, Label, counter, gauge, histogram
 from exporter.null_recorder import NullRecorder
 from exporter.recorder import Recorder, open_recorder
@@ -36,6 +36,7 @@ __all__ = [
     "ScrapeRequest",
     "ScrapeRequestError",
     "Scraper",
+    "Site",
     "StoreCollector",
     "StoreError",
     "counter",

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
 from exporter.errors import ExporterError, SettingsError, StoreError
-from exporter.http import ExporterServer, listen
+from exporter.http import ExporterServer, Site, listen
+from exporter.log import start_logging
 from exporter.null_recorder import NullRecorder
 from exporter.recorder import Recorder, open_recorder
 from exporter.scrape import Scraper
-from exporter.settings import ExporterSettings, read_settings
+from exporter.settings import ExporterSettings, WebSettings, read_settings
+from exporter.web_config import WebConfigFile
 
 FOLD_SECONDS = 2.0
 TICK_SECONDS = 1.0
@@ -34,11 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"inferometer exporter: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s exporter: %(message)s"
-    )
+    start_logging(settings.log_level, settings.log_format)
     try:
         _run(settings)
+    except SettingsError as error:
+        print(f"inferometer exporter: {error}", file=sys.stderr)
+        return 2
     except (ExporterError, OSError) as error:
         print(f"inferometer exporter: {error}", file=sys.stderr)
         return 1
@@ -50,18 +53,25 @@ def _run(settings: ExporterSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     open_directory(settings.store_path)
-    server = ExporterServer(
-        _listener(settings), Scraper(settings.store_path, settings.collectors, folds=True)
+    web = settings.web
+    config = WebConfigFile(web.config_file)
+    scraper = Scraper(
+        settings.store_path, settings.collectors, folds=True, settings=settings.exposition
     )
+    site = Site(scraper, config, metrics_path=web.telemetry_path, max_requests=web.max_requests)
+    servers = [ExporterServer(listener, site) for listener in _listeners(web)]
     recorder = _open_recorder(settings)
-    server.scraper.families()  # Ready means that the store could be merged.
-    serving = threading.Thread(target=server.serve_forever, name="http", daemon=True)
-    serving.start()
-    logger.info("metrics on http://%s:%d/metrics", *server.server_address[:2])
+    scraper.families()  # Ready means that the store could be merged.
+    scheme = "https" if config.current().tls else "http"
+    for server in servers:
+        threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+        host, port = server.server_address[:2]
+        logger.info("metrics on %s://%s:%d%s", scheme, host, port, web.telemetry_path)
     while not stopping.wait(FOLD_SECONDS):
-        server.scraper.fold()
-    server.shutdown()
-    server.server_close()
+        scraper.fold()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
     recorder.close()
     if settings.removes_abandoned_store:
         _remove_abandoned_store(settings)
@@ -78,10 +88,10 @@ def _open_recorder(settings: ExporterSettings) -> Recorder:
         return NullRecorder(CATALOGUE)
 
 
-def _listener(settings: ExporterSettings) -> socket.socket:
-    if settings.listen_descriptor is not None:
-        return socket.socket(fileno=settings.listen_descriptor)
-    return listen(settings.listen_address)
+def _listeners(web: WebSettings) -> list[socket.socket]:
+    if web.listen_descriptor is not None:
+        return [socket.socket(fileno=web.listen_descriptor)]
+    return [listen(address) for address in web.listen_addresses]
 
 
 def _remove_abandoned_store(settings: ExporterSettings) -> None:

@@ -1,40 +1,93 @@
 """The exporter's own HTTP server: /metrics, health, a landing page. One thread a connection."""
 
 import contextlib
-import html
 import logging
 import os
 import socket
+import ssl
+import threading
+from collections.abc import Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from io import BufferedReader
 from urllib.parse import urlsplit
 
+from exporter.access import Authenticator, RateLimit
 from exporter.errors import ExporterError, ScrapeRequestError
+from exporter.landing_page import landing_page
+from exporter.request_head import HeadReader
 from exporter.scrape import Scraper
 from exporter.scrape_request import ScrapeRequest
+from exporter.web_config import WebConfig, WebConfigFile
 
-METRICS_PATH = "/metrics"
 TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+HEALTHY_PATH, READY_PATH = "/-/healthy", "/-/ready"
 
-# A client that says nothing is dropped; ten seconds is ample for a request's head.
-HEAD_TIMEOUT_SECONDS = 10.0
+# Longer than scrapers usually pause, so that their connections are kept.
+IDLE_SECONDS = 75.0
+HEAD_SECONDS = 10.0
+SEND_SECONDS = 10.0
 LISTEN_BACKLOG = 128
+MOST_CONNECTIONS = 512  # each is a thread
 
 logger = logging.getLogger(__name__)
 
 
+class Site:
+    """What all listening sockets serve: one scraper, one web configuration, common limits."""
+
+    def __init__(
+        self,
+        scraper: Scraper,
+        config: WebConfigFile | None = None,
+        *,
+        metrics_path: str = "/metrics",
+        max_requests: int = 0,
+    ) -> None:
+        """`max_requests` scrapes may be under way at once; 0 is no limit."""
+        self.scraper = scraper
+        self.config = config or WebConfigFile(None)
+        self.metrics_path = metrics_path
+        self.authenticator = Authenticator()
+        self.rate_limit = RateLimit()
+        self.scrapes = threading.BoundedSemaphore(max_requests) if max_requests else None
+        self.connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths there are."""
+        return (self.metrics_path, "/", HEALTHY_PATH, READY_PATH)
+
+
 class ExporterServer(ThreadingHTTPServer):
-    """Serves scrapes of one store until it is shut down."""
+    """Serves a site on one listening socket until it is shut down."""
 
     daemon_threads = True
 
-    def __init__(self, listener: socket.socket, scraper: Scraper) -> None:
+    def __init__(self, listener: socket.socket, site: Site) -> None:
         """Take over a listening socket."""
         super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.scraper = scraper
+        self.site = site
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        """Serve one connection, in its own thread."""
+        assert isinstance(request, socket.socket)
+        with contextlib.ExitStack() as stack:
+            if not self.site.connections.acquire(blocking=False):
+                self.shutdown_request(request)
+                return
+            stack.callback(self.site.connections.release)
+            try:
+                # The handshake is made here: a silent client must not keep others from connecting.
+                secured = _secured(request, self.site.config.current())
+            except OSError as error:
+                logger.debug("a TLS handshake failed: %s", error)
+                self.shutdown_request(request)
+                return
+            super().process_request_thread(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Log what a client's connection raised; the server goes on."""
@@ -53,71 +106,125 @@ def listen(address: tuple[str, int]) -> socket.socket:
         raise ExporterError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
+def _secured(connection: socket.socket, config: WebConfig) -> socket.socket:
+    """Return the connection under TLS if that is configured. Raises OSError when it fails."""
+    if config.tls is None:
+        return connection
+    connection.settimeout(HEAD_SECONDS)
+    secured = config.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    try:
+        secured.do_handshake()
+        _check_names(secured, config.allowed_sans)
+    except OSError:
+        secured.close()
+        raise
+    return secured
+
+
+def _check_names(connection: ssl.SSLSocket, allowed: frozenset[str]) -> None:
+    if not allowed:
+        return
+    certificate: Mapping[str, object] = connection.getpeercert() or {}
+    names = certificate.get("subjectAltName", ())
+    assert isinstance(names, tuple)
+    if not any(name in allowed for _, name in names):
+        raise OSError("the client's certificate carries none of the allowed names")
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers one connection's requests."""
 
     protocol_version = "HTTP/1.1"
-    timeout = HEAD_TIMEOUT_SECONDS
     server: ExporterServer
-    routes: ClassVar[tuple[str, ...]] = (METRICS_PATH, "/", "/-/healthy", "/-/ready")
+
+    def setup(self) -> None:
+        super().setup()
+        self._head = HeadReader(self.connection, IDLE_SECONDS, HEAD_SECONDS)
+        self.rfile = BufferedReader(self._head, 1)
+
+    def handle_one_request(self) -> None:
+        self._head.expect_head()
+        super().handle_one_request()
 
     def do_GET(self) -> None:
+        site = self.server.site
         path = urlsplit(self.path).path
-        if path == METRICS_PATH:
+        self.connection.settimeout(SEND_SECONDS)
+        if path == HEALTHY_PATH:
+            self._answer(200, "healthy\n")
+        elif path == READY_PATH:
+            self._ready()
+        elif not self._is_admitted():
+            return
+        elif path == site.metrics_path:
             self._metrics()
         elif path == "/":
-            self._answer(200, _landing_page(), "text/html; charset=utf-8")
-        elif path == "/-/healthy":
-            self._answer(200, "healthy\n", TEXT)
-        elif path == "/-/ready":
-            self._ready()
+            self._answer(200, landing_page(site.metrics_path, site.scraper), HTML)
         else:
-            self._answer(404, f"no such path; there are: {', '.join(self.routes)}\n", TEXT)
+            self._answer(404, f"no such path; there are: {', '.join(site.paths)}\n")
 
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
         # The body is not read, so where the next request would begin is unknown.
         self.close_connection = True
-        self._answer(405, "only GET and HEAD\n", TEXT, Allow="GET, HEAD")
+        self._answer(405, "only GET and HEAD\n", Allow="GET, HEAD")
 
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST
 
+    def _is_admitted(self) -> bool:
+        """Return whether the client may go on; it is answered if not."""
+        site = self.server.site
+        config = site.config.current()
+        if not site.rate_limit.admits(config.requests_per_second, config.burst):
+            self._answer(429, "too many requests\n")
+            return False
+        if config.users and not site.authenticator.admits(
+            config.users, self.headers.get("Authorization", "")
+        ):
+            self._answer(401, "wrong or no user\n", **{"WWW-Authenticate": 'Basic realm="metrics"'})
+            return False
+        return True
+
     def _metrics(self) -> None:
+        scrapes = self.server.site.scrapes
+        if scrapes is not None and not scrapes.acquire(blocking=False):
+            self._answer(503, "too many scrapes at once\n", **{"Retry-After": "1"})
+            return
         try:
             request = ScrapeRequest.read(urlsplit(self.path).query, _joined(self.headers))
-            exposition = self.server.scraper.scrape(request)
+            exposition = self.server.site.scraper.scrape(request)
         except ScrapeRequestError as error:
-            self._answer(400, f"{error}\n", TEXT)
+            self._answer(400, f"{error}\n")
             return
-        self.send_response(200)
-        for name, value in exposition.headers:
-            self.send_header(name, value)
-        self.end_headers()
-        self._write(exposition.body)
+        finally:
+            if scrapes is not None:
+                scrapes.release()
+        self._send(200, exposition.body, dict(exposition.headers))
 
     def _ready(self) -> None:
-        if self.server.scraper.is_ready:
-            self._answer(200, "ready\n", TEXT)
+        if self.server.site.scraper.is_ready:
+            self._answer(200, "ready\n")
         else:
-            self._answer(503, "the store directory could not be read\n", TEXT)
+            self._answer(503, "the store directory could not be read\n")
 
-    def _answer(self, status: int, text: str, content_type: str, **headers: str) -> None:
+    def _answer(self, status: int, text: str, content_type: str = TEXT, **headers: str) -> None:
         body = text.encode()
+        fixed = {"Content-Type": content_type, "Content-Length": str(len(body))}
+        self._send(status, body, fixed | headers)
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
+        for name, value in {**headers, **self.server.site.config.current().headers}.items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
-        self.end_headers()
-        self._write(body)
-
-    def _write(self, body: bytes) -> None:
-        if self.command != "HEAD":
-            with contextlib.suppress(ConnectionError, TimeoutError):
+        try:
+            self.end_headers()
+            if self.command != "HEAD":
                 self.wfile.write(body)
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
 
     def version_string(self) -> str:
         return "inferometer-exporter"
@@ -128,12 +235,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _joined(headers: Message) -> dict[str, str]:
     """Return the headers with repeated ones made one, as HTTP allows for lists."""
-    return {name: ",".join(headers.get_all(name, ())) for name in headers}
-
-
-def _landing_page() -> str:
-    return (
-        "<!doctype html><title>Inferometer exporter</title><h1>Inferometer exporter</h1>"
-        f'<p><a href="{html.escape(METRICS_PATH)}">Metrics</a> '
-        '<a href="/-/healthy">Healthy</a> <a href="/-/ready">Ready</a></p>'
-    )
+    return {name.title(): ",".join(headers.get_all(name, ())) for name in headers}

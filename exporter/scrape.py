@@ -78,10 +78,9 @@ class Scraper:
         self._render_seconds = 0.0
         self.is_ready = False
 
-    @property
-    def collector_names(self) -> tuple[str, ...]:
-        """The collectors that run."""
-        return self._collectors.names
+    def collector_states(self) -> dict[str, bool | None]:
+        """Return for each collector whether its last run succeeded; None before the first."""
+        return self._collectors.states()
 
     def scrape(self, request: ScrapeRequest) -> Exposition:
         """Return what is asked for, as it is now.

@@ -5,16 +5,21 @@ Flags and INFEROMETER_EXPORTER_… variables, checked together.
 
 import argparse
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.collectors import COLLECTORS
 from exporter.collectors.base import CollectorSettings
 from exporter.directory import default_store_path
 from exporter.errors import SettingsError
+from exporter.log import FORMATS
+from exporter.scrape import ExpositionSettings
 
 DEFAULT_ADDRESS = "127.0.0.1:8502"  # loopback unless told otherwise
+DEFAULT_MAX_REQUESTS = 40
 ENVIRONMENT_PREFIX = "INFEROMETER_EXPORTER_"
 LEVELS = {
     "debug": logging.DEBUG,
@@ -22,20 +27,33 @@ LEVELS = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
+_TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Where and how the exporter answers.
+
+    `listen_descriptor` is an inherited listening socket. `max_requests` of 0 is no limit.
+    """
+
+    listen_addresses: tuple[tuple[str, int], ...]
+    listen_descriptor: int | None = None
+    telemetry_path: str = "/metrics"
+    config_file: Path | None = None
+    max_requests: int = DEFAULT_MAX_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)
 class ExporterSettings:
-    """Everything the exporter process is told.
-
-    `listen_descriptor` is an inherited listening socket.
-    """
+    """Everything the exporter process is told."""
 
     store_path: Path
-    listen_address: tuple[str, int]
+    web: WebSettings
+    exposition: ExpositionSettings
     collectors: CollectorSettings
     log_level: int
-    listen_descriptor: int | None = None
+    log_format: str
     removes_abandoned_store: bool = False
 
 
@@ -46,24 +64,41 @@ def read_settings(
 
     Raises SettingsError naming each wrong value. `--help` prints and exits as argparse does.
     """
-    parser = _parser(environment)
-    parsed = parser.parse_args(arguments)
     problems: list[str] = []
-    listen = _address("--web.listen-address", parsed.listen_address, problems)
-    backlog = tuple(
-        _address("--collector.backlog.address", text, problems) for text in parsed.backlog_addresses
+    parsed = vars(_parser(environment, problems).parse_args(arguments))
+    listen = _addresses("--web.listen-address", parsed["web.listen-address"], problems)
+    backlog = _addresses(
+        "--collector.backlog.address", parsed["collector.backlog.address"], problems
     )
-    if parsed.log_level not in LEVELS:
-        problems.append(f"--log.level: {parsed.log_level!r} is none of {', '.join(LEVELS)}")
+    level = _choice("--log.level", parsed["log.level"], LEVELS, problems)
+    log_format = _choice("--log.format", parsed["log.format"], FORMATS, problems)
+    max_requests = _number("--web.max-requests", parsed["web.max-requests"], problems)
+    offset = _number("--web.timeout-offset", parsed["web.timeout-offset"], problems)
+    path = parsed["web.telemetry-path"]
+    if not path.startswith("/") or path == "/" or path.startswith("/-/"):
+        problems.append(f"--web.telemetry-path: {path!r} is no path like /metrics")
     if problems:
         raise SettingsError("; ".join(problems))
+    config = parsed["web.config.file"]
     return ExporterSettings(
-        store_path=Path(parsed.store_path),
-        listen_address=listen,
-        collectors=CollectorSettings(backlog),
-        log_level=LEVELS[parsed.log_level],
-        listen_descriptor=parsed.listen_descriptor,
-        removes_abandoned_store=parsed.removes_abandoned_store,
+        store_path=Path(parsed["store.path"]),
+        web=WebSettings(
+            listen,
+            parsed["web.listen-descriptor"],
+            path,
+            Path(config) if config else None,
+            int(max_requests),
+        ),
+        exposition=ExpositionSettings(
+            parsed["web.created-samples"], parsed["web.native-histograms"], offset
+        ),
+        collectors=CollectorSettings(
+            backlog,
+            frozenset(name for name in COLLECTORS if not parsed[f"collector.{name}"]),
+        ),
+        log_level=LEVELS[level],
+        log_format=log_format,
+        removes_abandoned_store=parsed["store.remove-abandoned"],
     )
 
 
@@ -78,62 +113,129 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host means all, as everywhere
 
 
-def _address(flag: str, text: str, problems: list[str]) -> tuple[str, int]:
+def _addresses(flag: str, texts: Sequence[str], problems: list[str]) -> tuple[tuple[str, int], ...]:
+    addresses = []
+    for text in texts:
+        try:
+            addresses.append(parse_address(text))
+        except ValueError as error:
+            problems.append(f"{flag}: {error}")
+    return tuple(addresses)
+
+
+def _choice(flag: str, text: str, choices: Mapping[str, object], problems: list[str]) -> str:
+    if text not in choices:
+        problems.append(f"{flag}: {text!r} is none of {', '.join(choices)}")
+    return text
+
+
+def _number(flag: str, text: str, problems: list[str]) -> float:
     try:
-        return parse_address(text)
-    except ValueError as error:
-        problems.append(f"{flag}: {error}")
-        return "", 0
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        problems.append(f"{flag}: {text!r} is no number of 0 or more")
+    return value
 
 
-def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    def default(name: str, value: str) -> str:
-        return environment.get(ENVIRONMENT_PREFIX + name, value)
+class _Parser:
+    """Adds flags, each of which can also be given as an environment variable."""
 
-    parser = argparse.ArgumentParser(
-        prog="inferometer exporter",
-        description="Serve the merged metrics of all processes that record into a directory.",
-        epilog=f"Each flag can also be given as {ENVIRONMENT_PREFIX}WEB_LISTEN_ADDRESS and so on.",
-        allow_abbrev=False,
+    def __init__(self, environment: Mapping[str, str], problems: list[str]) -> None:
+        self.parser = argparse.ArgumentParser(
+            prog="inferometer exporter",
+            description="Serve the merged metrics of all processes that record into a directory.",
+            epilog=f"Each flag is also a variable: {ENVIRONMENT_PREFIX}WEB_LISTEN_ADDRESS and so "
+            "on; where a flag is repeatable, its variable holds a list with commas.",
+            allow_abbrev=False,
+        )
+        self._environment = environment
+        self._problems = problems
+
+    def text(self, flag: str, default: str, metavar: str, text: str) -> None:
+        given = self._environment.get(_variable(flag), default)
+        self._add(flag, text, metavar=metavar, default=given)
+
+    def list(self, flag: str, default: str, metavar: str, text: str) -> None:
+        given = self._environment.get(_variable(flag), default)
+        # argparse would append to a default; None tells that the flag was not given.
+        self._add(
+            flag, text, metavar=metavar, action=_Append, default=[t for t in given.split(",") if t]
+        )
+
+    def switch(self, flag: str, text: str, *, default: bool) -> None:
+        given = self._environment.get(_variable(flag))
+        if given is not None:
+            if given.lower() not in _TRUTHS:
+                self._problems.append(f"{_variable(flag)}: {given!r} is neither true nor false")
+            default = _TRUTHS.get(given.lower(), default)
+        self._add(flag, text, action=argparse.BooleanOptionalAction, default=default)
+
+    def _add(self, flag: str, text: str, **settings: object) -> None:
+        self.parser.add_argument(
+            f"--{flag}",
+            dest=flag,
+            help=f"{text} (default: %(default)s)",
+            **settings,  # type: ignore[arg-type]
+        )
+
+
+class _Append(argparse.Action):
+    """Collects a repeatable flag's values; the first one replaces the default."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        present = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if present is self.default else present), values])
+
+
+def _variable(flag: str) -> str:
+    if flag == "store.path":
+        return "INFEROMETER_STORE_PATH"  # the one that whoever records reads too
+    return ENVIRONMENT_PREFIX + flag.upper().replace(".", "_").replace("-", "_")
+
+
+def _parser(environment: Mapping[str, str], problems: list[str]) -> argparse.ArgumentParser:
+    add = _Parser(environment, problems)
+    store = str(default_store_path("default"))
+    add.text("store.path", store, "DIRECTORY", "store directory, on tmpfs")
+    add.list("web.listen-address", DEFAULT_ADDRESS, "HOST:PORT", "where to answer; repeatable")
+    add.text("web.telemetry-path", "/metrics", "PATH", "path of the metrics")
+    add.text("web.config.file", "", "FILE", "TLS and authentication, in exporter-toolkit's format")
+    add.text("web.max-requests", str(DEFAULT_MAX_REQUESTS), "N", "scrapes at once; 0 for no limit")
+    add.text(
+        "web.timeout-offset", "0.5", "SECONDS", "how long before the scraper's limit to answer"
     )
-    parser.add_argument(
-        "--store.path",
-        dest="store_path",
-        metavar="DIRECTORY",
-        default=environment.get("INFEROMETER_STORE_PATH", str(default_store_path("default"))),
-        help="store directory, on tmpfs (default: %(default)s)",
+    add.switch("web.created-samples", "show when each counter began", default=False)
+    add.switch("web.native-histograms", "add native histograms to protobuf", default=True)
+    for name in COLLECTORS:
+        add.switch(f"collector.{name}", f"run the collector {name}", default=True)
+    add.list(
+        "collector.backlog.address",
+        "",
+        "HOST:PORT",
+        "serving address whose accept queue is shown; repeatable",
     )
-    parser.add_argument(
-        "--web.listen-address",
-        dest="listen_address",
-        metavar="HOST:PORT",
-        default=default("WEB_LISTEN_ADDRESS", DEFAULT_ADDRESS),
-        help="where to answer scrapes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--collector.backlog.address",
-        dest="backlog_addresses",
-        metavar="HOST:PORT",
-        action="append",
-        default=list(filter(None, default("COLLECTOR_BACKLOG_ADDRESS", "").split(","))),
-        help="serving address whose accept queue is shown; repeatable",
-    )
-    parser.add_argument(
-        "--log.level",
-        dest="log_level",
-        metavar="LEVEL",
-        default=default("LOG_LEVEL", "info"),
-        help=f"one of {', '.join(LEVELS)} (default: %(default)s)",
-    )
+    add.text("log.level", "info", "LEVEL", f"one of {', '.join(LEVELS)}")
+    add.text("log.format", "logfmt", "FORMAT", f"one of {', '.join(FORMATS)}")
     # How the supervisor of `inferometer serve` hands over the socket it has bound, and asks for the
     # store to be cleaned up should it die without doing so itself.
-    parser.add_argument(
-        "--web.listen-descriptor", dest="listen_descriptor", type=int, help=argparse.SUPPRESS
+    add.parser.add_argument(
+        "--web.listen-descriptor",
+        dest="web.listen-descriptor",
+        type=int,
+        help=argparse.SUPPRESS,
     )
-    parser.add_argument(
+    add.parser.add_argument(
         "--store.remove-abandoned",
-        dest="removes_abandoned_store",
+        dest="store.remove-abandoned",
         action="store_true",
         help=argparse.SUPPRESS,
     )
-    return parser
+    return add.parser

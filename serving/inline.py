@@ -22,6 +22,7 @@ from exporter import (
     Family,
     OwnedDirectory,
     Scraper,
+    Site,
     default_store_path,
 )
 from serving.app import Application, make_app
@@ -123,7 +124,7 @@ def serve_inline(settings: Settings) -> int:
     settings = settings.model_copy(update={"port": port, "store_path": directory.path})
     try:
         server = _make_server(settings, listener)
-        exporter = ExporterServer(metrics_listener, _scraper(settings))
+        exporter = ExporterServer(metrics_listener, Site(_scraper(settings)))
         for thread_target in (server.serve_forever, exporter.serve_forever):
             threading.Thread(target=thread_target, daemon=True).start()
         logger.info("serving %s on http://%s:%d", ", ".join(settings.models), settings.host, port)

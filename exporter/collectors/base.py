@@ -53,6 +53,10 @@ class GuardedCollectors:
         self.names = tuple(collectors)
         self._workers = {name: _Worker(name, collectors[name]) for name in collectors}
 
+    def states(self) -> dict[str, bool | None]:
+        """Return for each collector whether its last run succeeded; None before the first."""
+        return {name: worker.succeeded for name, worker in self._workers.items()}
+
     def collect(self, view: View, request: ScrapeRequest, deadline: float) -> list[MergedFamily]:
         """Return the families that are asked for, and how each collector fared.
 
@@ -81,6 +85,7 @@ class _Worker:
 
     def __init__(self, name: str, collector: Collector) -> None:
         self.seconds = 0.0
+        self.succeeded: bool | None = None
         self._name = name
         self._collector = collector
         self._families = [FAMILIES[family] for family in collector.names]
@@ -110,7 +115,9 @@ class _Worker:
     def wait(self, deadline: float) -> list[MergedFamily] | None:
         """Return what was collected; None when it failed or is not there in time."""
         if self._done.wait(max(0.0, deadline - time.monotonic())):
+            self.succeeded = self._found is not None
             return self._found
+        self.succeeded = False
         self.seconds = time.monotonic() - self._begun
         self._log("collector %s is late; its metrics are missing", self._name)
         return None

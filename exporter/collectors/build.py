@@ -18,13 +18,18 @@ class BuildCollector:
     def __init__(self) -> None:
         """Look the versions up; they cannot change while the process lives."""
         tensorflow = next(filter(None, map(_version, TENSORFLOW_DISTRIBUTIONS)), "")
-        self._labels = [_version("inferometer"), platform.python_version(), tensorflow]
+        self._labels = [inferometer_version(), platform.python_version(), tensorflow]
 
     def collect(self, view: View) -> Iterable[MergedFamily]:  # noqa: ARG002
         """Yield the one info row."""
         info = family_of("inferometer_build_info")
         info.add(self._labels, 1.0)
         return [info]
+
+
+def inferometer_version() -> str:
+    """Return the installed version."""
+    return _version("inferometer")
 
 
 def _version(distribution: str) -> str:

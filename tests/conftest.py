@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: a store directory on tmpfs that is gone afterwards."""
+"""Fixtures of all tests: a store directory on tmpfs that is gone afterwards."""
 
 import shutil
 import tempfile

@@ -1,0 +1,381 @@
+"""The exporter process alone: its flags, paths, limits, TLS and authentication."""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from exporter import CATALOGUE, Recorder, open_recorder
+
+pytestmark = pytest.mark.live
+
+ADDRESS = re.compile(r"metrics on https?://127\.0\.0\.1:(\d+)")
+PASSWORD = "correct horse"  # noqa: S105 - of the test itself
+
+
+@pytest.fixture
+def recorder(store_path: Path) -> Iterator[Recorder]:
+    recorder = open_recorder(store_path, "frontend", families=CATALOGUE)
+    recorder.declare(model="digits", version="1")
+    recorder.child("inferometer_rows_total", model="digits", version="1").inc(7)
+    yield recorder
+    recorder.close()
+
+
+class Exporter:
+    """A running exporter."""
+
+    def __init__(self, log: Path, ports: list[int], process: subprocess.Popen[str]) -> None:
+        self.log, self.ports, self.process = log, ports, process
+
+    def get(
+        self, path: str = "/metrics", method: str = "GET", port: int = 0, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection("127.0.0.1", self.ports[port], timeout=20)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+
+
+@contextlib.contextmanager
+def exporter(
+    store_path: Path, *flags: str, addresses: int = 1, **environment: str
+) -> Iterator[Exporter]:
+    with tempfile.NamedTemporaryFile("w", suffix=".log") as stream:
+        log = Path(stream.name)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", f"--store.path={store_path}", *flags],
+            stderr=stream,
+            text=True,
+            env={
+                **os.environ,
+                "INFEROMETER_EXPORTER_WEB_LISTEN_ADDRESS": ",".join(["127.0.0.1:0"] * addresses),
+                **environment,
+            },
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while len(ports := ADDRESS.findall(log.read_text())) < addresses:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield Exporter(log, [int(port) for port in ports], process)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                assert process.wait(10) == 0
+
+
+def refusal(*flags: str, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=30,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.usefixtures("recorder")
+def test_paths_and_methods(store_path: Path) -> None:
+    with exporter(store_path) as running:
+        assert running.get("/-/healthy")[0] == running.get("/-/ready")[0] == 200
+        status, headers, page = running.get("/")
+        assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert b'href="/metrics"' in page
+        assert b"<td>process</td>" in page
+        assert running.get("/nothing")[0] == 404
+        status, headers, _ = running.get(method="POST")
+        assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+        assert b'inferometer_rows_total{model="digits",version="1"} 7.0' in running.get()[2]
+        status, headers, body = running.get(method="HEAD")
+        assert (status, body) == (200, b"")
+        assert int(headers["Content-Length"]) > 1_000
+        assert headers["Vary"] == "Accept, Accept-Encoding"
+
+
+@pytest.mark.usefixtures("recorder")
+def test_families_and_collectors_are_selected(store_path: Path) -> None:
+    def families(path: str) -> set[str]:
+        body = running.get(path)[2].decode()
+        return {line.split()[2] for line in body.splitlines() if line.startswith("# TYPE")}
+
+    with exporter(store_path) as running:
+        duration = "inferometer_request_duration_seconds"
+        for name in (duration, f"{duration}_bucket", f"{duration}_count"):
+            assert families(f"/metrics?name[]={name}") == {duration}
+        assert families("/metrics?name[]=inferometer_rows_total&name[]=inferometer_processes") == {
+            "inferometer_rows_total",
+            "inferometer_processes",
+        }
+        assert families("/metrics?name[]=unknown") == set()
+        success = running.get("/metrics?collect[]=process")[2].decode()
+        assert 'inferometer_collector_success{collector="process"} 1.0' in success
+        assert 'collector="build"' not in success
+        status, _, body = running.get("/metrics?collect[]=nothing")
+        assert (status, body[:24]) == (400, b"no collector 'nothing'; ")
+
+
+@pytest.mark.usefixtures("recorder")
+def test_settings_by_flag_and_by_variable(store_path: Path) -> None:
+    flags = ("--web.telemetry-path=/m", "--no-collector.backlog", "--log.format=json")
+    variables = {
+        "INFEROMETER_EXPORTER_WEB_CREATED_SAMPLES": "true",
+        "INFEROMETER_EXPORTER_COLLECTOR_BUILD": "false",
+    }
+    with exporter(store_path, *flags, addresses=2, **variables) as running:
+        for port in (0, 1):
+            status, _, body = running.get("/m", port=port)
+            assert status == 200
+            assert b"inferometer_rows_created" in body
+            assert b'{collector="process"}' in body
+            assert b'{collector="backlog"}' not in body
+            assert b"inferometer_build_info" not in body
+        lines = running.log.read_text().splitlines()
+        assert {json.loads(line)["level"] for line in lines} == {"info"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--web.listen-address=nowhere", "--web.listen-address: 'nowhere' is not host:port"),
+        ("--web.telemetry-path=metrics", "--web.telemetry-path: 'metrics' is no path"),
+        ("--web.max-requests=-1", "--web.max-requests: '-1' is no number of 0 or more"),
+        ("--web.timeout-offset=nan", "--web.timeout-offset: 'nan' is no number of 0 or more"),
+        ("--log.level=loud", "--log.level: 'loud' is none of debug, info, warn, error"),
+        ("--log.format=xml", "--log.format: 'xml' is none of logfmt, json"),
+        ("--web.config.file=/nowhere.yml", "/nowhere.yml: No such file or directory"),
+        ("--unknown", "--unknown"),
+    ],
+)
+def test_wrong_usage_names_the_flag(flag: str, message: str, store_path: Path) -> None:
+    code, error = refusal(flag, INFEROMETER_STORE_PATH=str(store_path))
+
+    assert code == 2
+    assert message in error
+
+
+def test_a_switch_that_is_neither_true_nor_false_is_named(store_path: Path) -> None:
+    variable = "INFEROMETER_EXPORTER_WEB_NATIVE_HISTOGRAMS"
+
+    code, error = refusal(f"--store.path={store_path}", **{variable: "perhaps"})
+
+    assert (code, f"{variable}: 'perhaps' is neither true nor false" in error) == (2, True)
+
+
+def users(password: str = PASSWORD) -> str:
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    return f"basic_auth_users: {{sre: '{hashed}'}}\n"
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@pytest.mark.usefixtures("recorder")
+def test_basic_authentication_and_a_change_of_the_file(store_path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "web.yml"
+    config.write_text(users() + "http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    with exporter(store_path, f"--web.config.file={config}") as running:
+        status, headers, _ = running.get()
+        assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="metrics"')
+        for wrong in (
+            basic("sre", "wrong"),
+            basic("nobody", PASSWORD),
+            basic("sre", ""),
+            {"Authorization": "Basic !"},
+            {"Authorization": "Bearer x"},
+        ):
+            assert running.get(**wrong)[0] == 401
+            assert running.get("/", **wrong)[0] == 401
+        status, headers, _ = running.get(**basic("sre", PASSWORD))
+        assert (status, headers["X-Frame-Options"]) == (200, "deny")
+        assert running.get("/-/healthy")[0] == 200
+
+        config.write_text("basic_auth_users: [broken\n")
+        assert running.get(**basic("sre", PASSWORD))[0] == 200
+        config.write_text(users("another"))
+        assert running.get(**basic("sre", PASSWORD))[0] == 401
+        assert running.get(**basic("sre", "another"))[0] == 200
+        log = running.log.read_text()
+        assert log.count("the settings before stay in force") == 1
+        assert PASSWORD not in log
+
+
+@pytest.mark.usefixtures("recorder")
+def test_the_rate_limit(store_path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "web.yml"
+    config.write_text("rate_limit: {interval: 1h, burst: 2}\n")
+    with exporter(store_path, f"--web.config.file={config}") as running:
+        assert [running.get()[0] for _ in range(3)] == [200, 200, 429]
+        assert running.get("/-/ready")[0] == 200
+
+
+def certificate(folder: Path, name: str, *signing: str) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-keyout", f"{folder}/{name}.key"),
+            *("-out", f"{folder}/{name}.crt", "-subj", f"/CN={name}"),
+            *("-addext", f"subjectAltName=DNS:{name}", *signing),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def over_tls(port: int, context: ssl.SSLContext) -> int:
+    connection = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        return connection.getresponse().status
+
+
+@pytest.mark.usefixtures("recorder")
+def test_tls_with_client_certificates(store_path: Path, tmp_path: Path) -> None:
+    for name in ("server", "alice", "bob", "second"):
+        certificate(tmp_path, name)
+    both = (tmp_path / "alice.crt").read_text() + (tmp_path / "bob.crt").read_text()
+    (tmp_path / "clients.crt").write_text(both)
+    config = tmp_path / "web.yml"
+    config.write_text(
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, "
+        "client_ca_file: clients.crt, client_auth_type: RequireAndVerifyClientCert, "
+        "client_allowed_sans: [alice]}\n"
+    )
+
+    def client(name: str, server_name: str = "server") -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=tmp_path / f"{server_name}.crt")
+        context.check_hostname = False
+        if name:
+            context.load_cert_chain(tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+        return context
+
+    with exporter(store_path, f"--web.config.file={config}") as running:
+        (port,) = running.ports
+        silent = socket.create_connection(("127.0.0.1", port))
+        assert over_tls(port, client("alice")) == 200
+        for name in ("bob", "second", ""):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                over_tls(port, client(name))
+        for ending in (".crt", ".key"):
+            (tmp_path / f"second{ending}").replace(tmp_path / f"server{ending}")
+        assert over_tls(port, client("alice")) == 200
+        silent.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tls: {}", "'tls' in the file is not supported"),
+        ("tls_server_config: {cert_file: a}", "needs cert_file and key_file"),
+        (
+            "tls_server_config: {cert_file: a, key_file: b, curve_preferences: [X]}",
+            "'curve_preferences' in tls_server_config is not supported",
+        ),
+        (
+            "tls_server_config: {cert_file: a, key_file: b, client_auth_type: RequestClientCert}",
+            "client_auth_type 'RequestClientCert' is none of",
+        ),
+        ("tls_server_config: {cert_file: a, key_file: b, min_version: TLS10}", "min_version"),
+        ("tls_server_config: {cert_file: a, key_file: b}", "certificates cannot be loaded"),
+        ("http_server_config: {headers: {X-Own: a}}", "'X-Own' in http_server_config.headers"),
+        ("basic_auth_users: {sre: secret}", "basic_auth_users.sre must be a bcrypt hash"),
+        ("rate_limit: {interval: soon}", "rate_limit.interval 'soon'"),
+        ("rate_limit: {interval: 1s, burst: 0}", "rate_limit.burst"),
+        ("[1]", "the file must be a mapping"),
+        ("a: [", "is no YAML"),
+    ],
+)
+def test_what_the_web_configuration_cannot_hold_is_refused_by_name(
+    text: str, message: str, tmp_path: Path, store_path: Path
+) -> None:
+    config = tmp_path / "web.yml"
+    config.write_text(text)
+
+    flags = (f"--web.config.file={config}", "--web.listen-address=127.0.0.1:0")
+    code, error = refusal(f"--store.path={store_path}", *flags)
+
+    assert (code, message in error) == (2, True), error
+    assert "secret" not in error
+
+
+@pytest.mark.usefixtures("recorder")
+def test_more_scrapes_at_once_than_allowed_are_turned_away(store_path: Path) -> None:
+    with exporter(store_path, "--web.max-requests=1") as running:
+        statuses: list[int] = []
+
+        def scrape() -> None:
+            statuses.extend(running.get()[0] for _ in range(20))
+
+        threads = [threading.Thread(target=scrape) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200, 503}
+        assert running.get()[0] == 200
+
+
+@pytest.mark.usefixtures("recorder")
+def test_hostile_heads_end_their_own_connection_only(store_path: Path) -> None:
+    with exporter(store_path) as running:
+        address = ("127.0.0.1", running.ports[0])
+        silent = [socket.create_connection(address) for _ in range(20)]
+        with socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n" + b"X: " + b"a" * 20_000 + b"\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert connection.recv(1) == b""
+        with socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 nonsense\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                connection.recv(1_000)
+        assert running.get()[0] == 200
+        for connection in silent:
+            connection.close()
+
+
+def test_without_a_store_it_is_healthy_but_not_ready(store_path: Path) -> None:
+    with exporter(store_path) as running:
+        for path in store_path.iterdir():
+            path.unlink()
+        store_path.rmdir()
+        status, _, body = running.get()
+        assert (status, b"inferometer_exporter_blocks 0.0" in body) == (200, True)
+        assert running.get("/-/ready")[0] == 503
+        assert running.get("/-/healthy")[0] == 200
+        store_path.mkdir(mode=0o700)
+
+
+def test_two_exporters_on_one_store_agree_and_survive_a_kill(
+    store_path: Path, recorder: Recorder
+) -> None:
+    child = recorder.child("inferometer_rows_total", model="digits", version="1")
+    row = b'inferometer_rows_total{model="digits",version="1"} %d.0'
+    with exporter(store_path) as first, exporter(store_path) as second:
+        child.inc()
+        assert row % 8 in first.get()[2]
+        assert row % 8 in second.get()[2]
+        second.process.send_signal(signal.SIGKILL)
+        second.process.wait()
+        child.inc()
+        assert row % 9 in first.get()[2]
