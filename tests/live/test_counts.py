@@ -2,18 +2,15 @@
 
 import json
 import shutil
-import socket
-import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
 from grafana.definitions import DASHBOARDS
+from tests.live.prometheus import prometheus, query
 from tests.live.servers import Samples, Server, start_server, total, wait_for
 
 CLIENTS = 6
@@ -35,44 +32,6 @@ REQUESTS = (
     ("/v1/models/picky:predict", {"instances": [13]}, 500, "model_error", 0),
 )  # fmt: skip
 PHASES = ("parse", "queue", "assemble", "compute", "deliver", "render")
-
-
-@contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[str]:
-    """Run a real Prometheus that scrapes `target` each second; yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    (folder / "prometheus.yml").write_text(
-        "global: {scrape_interval: 1s}\n"
-        "scrape_configs:\n"
-        f"  - {{job_name: inferometer, static_configs: [{{targets: ['{target}']}}]}}\n"
-    )
-    process = subprocess.Popen(
-        [
-            "prometheus",
-            f"--config.file={folder}/prometheus.yml",
-            f"--web.listen-address={address}",
-            f"--storage.tsdb.path={folder}/data",
-            "--log.level=error",
-        ]
-    )
-    try:
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def query(url: str, expression: str) -> dict[frozenset[tuple[str, str]], float]:
-    """Return an instant query's samples by their labels; empty while Prometheus is not up."""
-    try:
-        answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5).json()
-    except requests.RequestException:
-        return {}
-    return {
-        frozenset(sample["metric"].items()): float(sample["value"][1])
-        for sample in answer["data"]["result"]
-    }
 
 
 def send_all(server: Server) -> None:

@@ -1,0 +1,59 @@
+"""Exporters that run alone, for the tests."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+ADDRESS = re.compile(r"metrics on https?://127\.0\.0\.1:(\d+)")
+
+
+class Exporter:
+    """A running exporter."""
+
+    def __init__(self, log: Path, ports: list[int], process: subprocess.Popen[str]) -> None:
+        self.log, self.ports, self.process = log, ports, process
+
+    def get(
+        self, path: str = "/metrics", method: str = "GET", port: int = 0, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection("127.0.0.1", self.ports[port], timeout=20)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+
+
+@contextlib.contextmanager
+def exporter(
+    store_path: Path, *flags: str, addresses: int = 1, **environment: str
+) -> Iterator[Exporter]:
+    with tempfile.NamedTemporaryFile("w", suffix=".log") as stream:
+        log = Path(stream.name)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", f"--store.path={store_path}", *flags],
+            stderr=stream,
+            text=True,
+            env={
+                **os.environ,
+                "INFEROMETER_EXPORTER_WEB_LISTEN_ADDRESS": ",".join(["127.0.0.1:0"] * addresses),
+                **environment,
+            },
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while len(ports := ADDRESS.findall(log.read_text())) < addresses:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield Exporter(log, [int(port) for port in ports], process)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                assert process.wait(10) == 0

@@ -1,0 +1,49 @@
+"""A real Prometheus for the tests, and questions to it."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+
+@contextmanager
+def prometheus(folder: Path, target: str, *features: str) -> Iterator[str]:
+    """Run a real Prometheus that scrapes `target` each second; yield its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (folder / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s}\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: inferometer, static_configs: [{{targets: ['{target}']}}]}}\n"
+    )
+    process = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={folder}/prometheus.yml",
+            f"--web.listen-address={address}",
+            f"--storage.tsdb.path={folder}/data",
+            "--log.level=error",
+            *(f"--enable-feature={feature}" for feature in features),
+        ]
+    )
+    try:
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def query(url: str, expression: str) -> dict[frozenset[tuple[str, str]], float]:
+    """Return an instant query's samples by their labels; empty while Prometheus is not up."""
+    try:
+        answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5).json()
+    except requests.RequestException:
+        return {}
+    return {
+        frozenset(sample["metric"].items()): float(sample["value"][1])
+        for sample in answer["data"]["result"]
+        if "value" in sample
+    }
