@@ -27,7 +27,7 @@ def main() -> int:
     print("recording", file=sys.stderr)
     rows += recording.measure()
     print("scraping", file=sys.stderr)
-    rows.append(scraping.measure())
+    rows += scraping.measure()
     print(table(rows))
     Path("BENCHMARKS.md").write_text(document(rows))
     return 0

@@ -31,6 +31,7 @@ STARTS = 4
 ROUNDS = 3
 SECONDS = 3
 HEAVY_ROUNDS = 6
+SCRAPED_ROUNDS = 12
 WARM_UP_SECONDS = 2
 HEAVY_ROWS = 320
 HEAVY_BATCH_ROWS = 32
@@ -39,6 +40,7 @@ WRK_THREADS = 1  # two cores serve; more threads of wrk would only take them awa
 
 Found = TypeVar("Found")
 
+METRICS = re.compile(r"metrics on (http://[^\s/]+)")
 SERVING = re.compile(r"serving .* on (http://\S+)")
 RESULT = re.compile(r"RESULT (\d+) (\d+) (\d+) (\d+)")
 
@@ -57,6 +59,7 @@ class Running(NamedTuple):
 
     url: str
     pid: int
+    metrics_url: str = ""
 
 
 class Sample(NamedTuple):
@@ -86,8 +89,65 @@ def measure(models: Path) -> list[Ratio]:
     rows = []
     for connections, sides in samples.items():
         rows += _dense_ratios(connections, *sides)
+    rows += _scraped_ratios(models, Load("dense", body, 64))
     rows.append(_heavy_ratio(models))
     return rows
+
+
+def _scraped_ratios(models: Path, load: Load) -> list[Ratio]:
+    """Return what a scrape each second costs the server, and how fast one is under full load."""
+    scraped, alone, times = [], [], []
+    with server("serve", f"dense={models}/dense") as running:
+        run_wrk(running.url, load, WARM_UP_SECONDS)
+        for _ in range(SCRAPED_ROUNDS):
+            alone.append(run_wrk(running.url, load, SECONDS))
+            with _scrapes(running.metrics_url, every=1.0):
+                scraped.append(run_wrk(running.url, load, SECONDS))
+        with _scrapes(running.metrics_url, every=0.05) as times:
+            run_wrk(running.url, load, 10)
+    ratio = statistics.median(scraped) / statistics.median(alone)
+    slowest = statistics.quantiles(times, n=100)[-1]
+    return [
+        Ratio(
+            "the same at 64 connections, scraped each second, against not scraped",
+            summary(scraped, "requests/s"),
+            summary(alone, "requests/s"),
+            ratio,
+            "at least 0.99",
+            ratio >= 0.99,  # noqa: PLR2004
+        ),
+        Ratio(
+            f"a scrape while 64 connections saturate the server, 99th percentile of {len(times)} "
+            "in seconds",
+            summary([1000 * seconds for seconds in times], "ms"),
+            "–",
+            slowest,
+            "below 0.1",
+            slowest < 0.1,  # noqa: PLR2004
+        ),
+    ]
+
+
+@contextmanager
+def _scrapes(url: str, *, every: float) -> Iterator[list[float]]:
+    """Scrape beside what is done inside, `every` so many seconds; yield how long each took."""
+    stop = threading.Event()
+    times: list[float] = []
+
+    def run() -> None:
+        while not stop.wait(every):
+            begun = time.perf_counter()
+            with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+                answer.read()
+            times.append(time.perf_counter() - begun)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield times
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _dense_ratios(
@@ -135,7 +195,7 @@ def _heavy_ratio(models: Path) -> Ratio:
     when the time is up, up to a tenth of all.
     """
     served, bare = [], []
-    with server("serve", f"heavy={models}/heavy", "--workers=1") as (url, _):
+    with server("serve", f"heavy={models}/heavy", "--workers=1") as (url, *_):
         for _ in range(HEAVY_ROUNDS):
             served.append(_rows_a_second(url, HEAVY_ROWS))
             command = [sys.executable, "-m", "bench.models", "--bare", str(models)]
@@ -185,7 +245,7 @@ def _alternate(servers: Sequence[Running], load: Load, samples: Sequence[list[Sa
     for server_under_load in servers:
         run_wrk(server_under_load.url, load, WARM_UP_SECONDS)
     for _ in range(ROUNDS):
-        for (url, pid), found in zip(servers, samples, strict=True):
+        for (url, pid, _), found in zip(servers, samples, strict=True):
             before = _cpu_seconds(pid)
             rate = run_wrk(url, load, SECONDS)
             used = _cpu_seconds(pid) - before
@@ -232,7 +292,7 @@ def server(*arguments: str) -> Iterator[Running]:
         try:
             url = _wait_for(lambda: SERVING.search(Path(log.name).read_text()), process).group(1)
             _wait_until_ready(url, process)
-            yield Running(url, process.pid)
+            yield Running(url, process.pid, METRICS.findall(Path(log.name).read_text())[0])
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()

@@ -35,6 +35,15 @@ class Admitted:
     """
 
     labels: dict[str, set[LabelValues]] = field(default_factory=dict)
+    retired: BlockReader | None = None
+
+    def admit_retired(self, retired: BlockReader) -> None:
+        """Let the rows of the dead come first, as they were there first."""
+        if retired is not self.retired:
+            self.retired = retired
+            for number, entries in retired.table.series.items():
+                for entry in entries:
+                    self.place(retired.table.families[number], entry.labels)
 
     def place(self, family: Family, labels: LabelValues) -> LabelValues:
         """Return the labels of the row in which these are shown."""
@@ -60,7 +69,11 @@ def merge(
     """
     view = View()
     blocks = list(blocks)
-    everything = [*([retired] if retired else []), *blocks]
+    # The retired block comes last: most of what it holds are zeros, and to add a zero to a row that
+    # is there costs least.
+    everything = [*blocks, *([retired] if retired else [])]
+    if retired is not None:
+        admitted.admit_retired(retired)
     for block in sorted(everything, key=lambda b: b.created if b is not retired else 0.0):
         for family in block.table.families.values():
             if wants(family):
@@ -93,6 +106,7 @@ def _add_group(
     start = first.values_start
     arrays = [block.values for block in group]
     totals = _sum(arrays)
+    is_single = len(arrays) == 1
     for number, entries in first.table.series.items():
         family = first.table.families[number]
         merged = view.families.get(family.name)
@@ -103,13 +117,19 @@ def _add_group(
             continue
         moved = family.edges != merged.family.edges
         end, slots = family.value_cells, family.exemplar_slots
+        known = merged.series
         for entry in entries:
             index = entry.index - start
             cells = totals[index + 1 : index + end]
+            created = totals[index] if is_single else min([values[index] for values in arrays])
+            series = known.get(entry.labels)
+            if series is not None and not any(cells):
+                series.created = min(series.created, created)
+                continue
             if moved:
                 cells = _move_cells(cells, family.edges, merged.family.edges)
-            series = _series_of(merged, admitted, entry.labels)
-            _add_cells(series, min([values[index] for values in arrays]), cells)
+            series = series or _series_of(merged, admitted, entry.labels)
+            _add_cells(series, created, cells)
             if slots and has_exemplars(family, totals, index):
                 for block in group:
                     _add_exemplars(series, merged.family, block, family, index)
@@ -170,8 +190,7 @@ def _add_cells(series: MergedSeries, created: float, cells: "array[float]") -> N
         series.created, series.cells = created, cells.tolist()
         return
     series.created = min(series.created, created)
-    if any(cells):
-        series.cells = list(map(add, series.cells, cells))
+    series.cells = list(map(add, series.cells, cells))
 
 
 def _add_exemplars(
