@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from exporter.collectors import COLLECTORS
 from exporter.collectors.base import CollectorSettings
@@ -66,39 +67,38 @@ def read_settings(
     """
     problems: list[str] = []
     parsed = vars(_parser(environment, problems).parse_args(arguments))
-    listen = _addresses("--web.listen-address", parsed["web.listen-address"], problems)
-    backlog = _addresses(
-        "--collector.backlog.address", parsed["collector.backlog.address"], problems
+    settings = ExporterSettings(
+        store_path=Path(parsed["store.path"]),
+        web=_web(parsed, problems),
+        exposition=ExpositionSettings(
+            parsed["web.created-samples"],
+            parsed["web.native-histograms"],
+            _number(parsed, "web.timeout-offset", problems),
+        ),
+        collectors=CollectorSettings(
+            _addresses(parsed, "collector.backlog.address", problems),
+            frozenset(name for name in COLLECTORS if not parsed[f"collector.{name}"]),
+        ),
+        log_level=LEVELS.get(_choice(parsed, "log.level", LEVELS, problems), logging.INFO),
+        log_format=_choice(parsed, "log.format", FORMATS, problems),
+        removes_abandoned_store=parsed["store.remove-abandoned"],
     )
-    level = _choice("--log.level", parsed["log.level"], LEVELS, problems)
-    log_format = _choice("--log.format", parsed["log.format"], FORMATS, problems)
-    max_requests = _number("--web.max-requests", parsed["web.max-requests"], problems)
-    offset = _number("--web.timeout-offset", parsed["web.timeout-offset"], problems)
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return settings
+
+
+def _web(parsed: Mapping[str, Any], problems: list[str]) -> WebSettings:
     path = parsed["web.telemetry-path"]
     if not path.startswith("/") or path == "/" or path.startswith("/-/"):
         problems.append(f"--web.telemetry-path: {path!r} is no path like /metrics")
-    if problems:
-        raise SettingsError("; ".join(problems))
     config = parsed["web.config.file"]
-    return ExporterSettings(
-        store_path=Path(parsed["store.path"]),
-        web=WebSettings(
-            listen,
-            parsed["web.listen-descriptor"],
-            path,
-            Path(config) if config else None,
-            int(max_requests),
-        ),
-        exposition=ExpositionSettings(
-            parsed["web.created-samples"], parsed["web.native-histograms"], offset
-        ),
-        collectors=CollectorSettings(
-            backlog,
-            frozenset(name for name in COLLECTORS if not parsed[f"collector.{name}"]),
-        ),
-        log_level=LEVELS[level],
-        log_format=log_format,
-        removes_abandoned_store=parsed["store.remove-abandoned"],
+    return WebSettings(
+        _addresses(parsed, "web.listen-address", problems),
+        parsed["web.listen-descriptor"],
+        path,
+        Path(config) if config else None,
+        int(_number(parsed, "web.max-requests", problems)),
     )
 
 
@@ -113,29 +113,36 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host means all, as everywhere
 
 
-def _addresses(flag: str, texts: Sequence[str], problems: list[str]) -> tuple[tuple[str, int], ...]:
+def _addresses(
+    parsed: Mapping[str, Any], flag: str, problems: list[str]
+) -> tuple[tuple[str, int], ...]:
     addresses = []
-    for text in texts:
+    for text in parsed[flag]:
         try:
             addresses.append(parse_address(text))
         except ValueError as error:
-            problems.append(f"{flag}: {error}")
+            problems.append(f"--{flag}: {error}")
     return tuple(addresses)
 
 
-def _choice(flag: str, text: str, choices: Mapping[str, object], problems: list[str]) -> str:
+def _choice(
+    parsed: Mapping[str, Any], flag: str, choices: Mapping[str, object], problems: list[str]
+) -> str:
+    text = str(parsed[flag])
     if text not in choices:
-        problems.append(f"{flag}: {text!r} is none of {', '.join(choices)}")
+        problems.append(f"--{flag}: {text!r} is none of {', '.join(choices)}")
     return text
 
 
-def _number(flag: str, text: str, problems: list[str]) -> float:
+def _number(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> float:
+    text = parsed[flag]
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        problems.append(f"{flag}: {text!r} is no number of 0 or more")
+        problems.append(f"--{flag}: {text!r} is no number of 0 or more")
+        return 0.0
     return value
 
 

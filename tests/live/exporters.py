@@ -6,10 +6,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+
+from tests.live.servers import wait_for
 
 ADDRESS = re.compile(r"metrics on https?://127\.0\.0\.1:(\d+)")
 
@@ -47,13 +48,17 @@ def exporter(
             },
         )
         try:
-            deadline = time.monotonic() + 30
-            while len(ports := ADDRESS.findall(log.read_text())) < addresses:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.02)
-            yield Exporter(log, [int(port) for port in ports], process)
+            ports = wait_for(lambda: _ports(log, process, addresses), "the exporter listens")
+            yield Exporter(log, ports, process)
         finally:
             if process.poll() is None:
                 process.terminate()
                 assert process.wait(10) == 0
+
+
+def _ports(log: Path, process: "subprocess.Popen[str]", addresses: int) -> list[int]:
+    """Return the ports once all are in the log; none before."""
+    text = log.read_text()
+    assert process.poll() is None, text
+    ports = [int(port) for port in ADDRESS.findall(text)]
+    return ports if len(ports) == addresses else []
