@@ -46,13 +46,14 @@ class Child:
     The lock's methods are kept bound and called by hand: `with` costs twice as much as the update.
     """
 
-    __slots__ = ("acquire", "bounds", "cells", "family", "index", "memory", "release")
+    __slots__ = ("acquire", "bounds", "cells", "family", "index", "is_ended", "memory", "release")
 
     def __init__(self, family: Family, memory: Memory, index: int) -> None:
         """Bind the series whose `created` cell is at `index` of the memory."""
         self.family = family
         self.index = index + 1  # of the value; a histogram's sum
         self.bounds = family.edges
+        self.is_ended = False
         self.bind(memory)
 
     def bind(self, memory: Memory) -> None:
@@ -128,6 +129,71 @@ class Child:
         except ValueError:
             self.memory.reopen()
             self.set(value, stamp=stamp)
+
+    def add(self, place: int, amount: float) -> None:
+        """Add to one cell: place 0 is the value or sum, the next ones are a histogram's counts."""
+        try:
+            self.acquire()
+            try:
+                self.cells[self.index + place] += amount
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self.add(place, amount)
+
+    def put(self, place: int, value: float) -> None:
+        """Replace one cell, as when a program resets its counter."""
+        try:
+            self.acquire()
+            try:
+                self.cells[self.index + place] = value
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self.put(place, value)
+
+    def get(self, place: int) -> float:
+        """Return what this process has in one cell."""
+        try:
+            return self.cells[self.index + place]
+        except ValueError:
+            self.memory.reopen()
+            return self.get(place)
+
+    def keep_exemplar(self, value: float, trace_id: bytes) -> None:
+        """Keep an exemplar of an observation that was recorded apart."""
+        try:
+            self.acquire()
+            try:
+                self.note(value, trace_id)
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self.keep_exemplar(value, trace_id)
+
+    def end(self) -> None:
+        """Mark the series as removed."""
+        self._begin_or_end(is_ended=True)
+
+    def begin_again(self) -> None:
+        """Show a series again that was removed; a gauge begins unset."""
+        self._begin_or_end(is_ended=False)
+
+    def _begin_or_end(self, *, is_ended: bool) -> None:
+        try:
+            self.acquire()
+            try:
+                if is_ended != self.is_ended:
+                    self.cells[self.index - 1] *= -1.0
+                    self.is_ended = is_ended
+            finally:
+                self.release()
+        except ValueError:
+            self.memory.reopen()
+            self._begin_or_end(is_ended=is_ended)
 
     def note(self, value: float, trace_id: bytes) -> None:
         """Keep an exemplar of `value` if this series has a place for it; under the lock."""

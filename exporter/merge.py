@@ -8,51 +8,25 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from operator import add
 
+from exporter.admitted import Admitted
 from exporter.block.layout import SeriesEntry
 from exporter.block.reader import BlockReader
 from exporter.exemplar_slots import exemplars_in, has_exemplars
+from exporter.gauge_rules import combined, reduced
 from exporter.metric import Family
 from exporter.view import LabelValues, LiveProcess, MergedFamily, MergedSeries, View
 
 EXITS = "inferometer_process_exits_total"
 CPU_SECONDS = "inferometer_process_cpu_seconds_total"
 
-_UNSET = -math.inf
+UNSET = -math.inf
 
 STRETCH = 32  # cells
 _ZEROS = bytes(8 * STRETCH)
-
-
-@dataclass(slots=True)
-class Admitted:
-    """The label sets that have a row of their own, by family.
-
-    It outlives the merges, so that a label set never wanders between its own row and `__other__`.
-    """
-
-    labels: dict[str, set[LabelValues]] = field(default_factory=dict)
-    retired: BlockReader | None = None
-
-    def admit_retired(self, retired: BlockReader) -> None:
-        """Let the rows of the dead come first, as they were there first."""
-        if retired is not self.retired:
-            self.retired = retired
-            for number, entries in retired.table.series.items():
-                for entry in entries:
-                    self.place(retired.table.families[number], entry.labels)
-
-    def place(self, family: Family, labels: LabelValues) -> LabelValues:
-        """Return the labels of the row in which these are shown."""
-        known = self.labels.setdefault(family.name, set())
-        if labels in known:
-            return labels
-        guarded = family.guarded(labels, has_room=len(known) < family.max_series)
-        known.add(guarded)
-        return guarded
 
 
 def merge(
@@ -61,6 +35,7 @@ def merge(
     *,
     admitted: Admitted,
     wants: Callable[[Family], bool] = lambda _family: True,
+    hides_removed: bool = True,
 ) -> View:
     """Return one view of the retired block and all others, of the families that are wanted.
 
@@ -81,6 +56,8 @@ def merge(
     for group in _groups(everything):
         live = [block for block in group if block.is_alive and block is not retired]
         _add_group(view, group, live, admitted)
+    if hides_removed:
+        _hide_removed(view)
     for block in blocks:
         view.blocks += 1
         _add_process(view, block)
@@ -99,40 +76,77 @@ def _groups(blocks: Iterable[BlockReader]) -> Iterable[list[BlockReader]]:
     return groups.values()
 
 
+@dataclass(slots=True)
+class _Group:
+    """Blocks of one table, and what is the same for all of their families."""
+
+    blocks: list[BlockReader]
+    live: list[BlockReader]
+    admitted: Admitted
+    arrays: list["array[float]"]
+    totals: "array[float]"
+    start: int
+
+
 def _add_group(
-    view: View, group: list[BlockReader], live: list[BlockReader], admitted: Admitted
+    view: View, blocks: list[BlockReader], live: list[BlockReader], admitted: Admitted
 ) -> None:
-    first = group[0]
-    start = first.values_start
-    arrays = [block.values for block in group]
-    totals = _sum(arrays)
-    is_single = len(arrays) == 1
+    first = blocks[0]
+    arrays = [block.values for block in blocks]
+    group = _Group(blocks, live, admitted, arrays, _sum(arrays), first.values_start)
     for number, entries in first.table.series.items():
         family = first.table.families[number]
         merged = view.families.get(family.name)
         if merged is None or not _is_mergeable(family, merged.family):
             continue
         if family.kind == "gauge":
-            _add_gauges(merged, entries, live, admitted)
-            continue
-        moved = family.edges != merged.family.edges
-        end, slots = family.value_cells, family.exemplar_slots
-        known = merged.series
-        for entry in entries:
-            index = entry.index - start
-            cells = totals[index + 1 : index + end]
-            created = totals[index] if is_single else min([values[index] for values in arrays])
-            series = known.get(entry.labels)
-            if series is not None and not any(cells):
-                series.created = min(series.created, created)
-                continue
-            if moved:
+            _add_gauges(merged, entries, blocks if family.outlives_process else live, admitted)
+        else:
+            _add_counts(merged, family, entries, group)
+
+
+def _add_counts(
+    merged: MergedFamily, family: Family, entries: Iterable[SeriesEntry], group: _Group
+) -> None:
+    """Add counters, histograms or summaries of one family, as fast as can be."""
+    known, arrays, totals, live = merged.series, group.arrays, group.totals, group.live
+    is_single, slots = len(arrays) == 1, family.exemplar_slots
+    for entry in entries:
+        index = entry.index - group.start
+        created = totals[index] if is_single else min([values[index] for values in arrays])
+        cells = totals[index + 1 : index + family.value_cells]
+        series = known.get(entry.labels)
+        if series is None or any(cells):
+            if family.edges != merged.family.edges:
                 cells = _move_cells(cells, family.edges, merged.family.edges)
-            series = series or _series_of(merged, admitted, entry.labels)
-            _add_cells(series, created, cells)
+            series = series or _series_of(merged, group.admitted, entry.labels)
+            _add_cells(series, abs(created), cells)
             if slots and has_exemplars(family, totals, index):
-                for block in group:
+                for block in group.blocks:
                     _add_exemplars(series, merged.family, block, family, index)
+        if created < 0:
+            _note_removal(series, group, index)
+        else:
+            series.created = min(series.created, created)
+            series.is_active = series.is_active or bool(live)
+
+
+def _note_removal(series: MergedSeries, group: _Group, index: int) -> None:
+    """Note that some process has removed a series."""
+    series.created = min(series.created, *[abs(values[index]) for values in group.arrays])
+    live = [block.values[index] for block in group.live]
+    series.is_removed = series.is_removed or not live or min(live) < 0
+    series.is_active = series.is_active or any(created > 0 for created in live)
+
+
+def _hide_removed(view: View) -> None:
+    for merged in view.families.values():
+        if any(series.is_removed for series in merged.series.values()):
+            merged.series = {
+                labels: series
+                for labels, series in merged.series.items()
+                if series.is_active or not series.is_removed
+            }
 
 
 def _sum(arrays: list["array[float]"]) -> "array[float]":
@@ -189,7 +203,6 @@ def _add_cells(series: MergedSeries, created: float, cells: "array[float]") -> N
     if not series.cells:
         series.created, series.cells = created, cells.tolist()
         return
-    series.created = min(series.created, created)
     series.cells = list(map(add, series.cells, cells))
 
 
@@ -208,56 +221,35 @@ def _add_exemplars(
 def _add_gauges(
     merged: MergedFamily,
     entries: Iterable[SeriesEntry],
-    live: list[BlockReader],
+    blocks: list[BlockReader],
     admitted: Admitted,
 ) -> None:
-    if not live:
+    if not blocks:
         return
     family, now = merged.family, time.monotonic()
-    start = live[0].values_start
-    arrays = [block.values for block in live]
+    start = blocks[0].values_start
+    arrays = [block.values for block in blocks]
     for entry in entries:
         index = entry.index - start
-        cells = [(values[index + 1], values[index + 2]) for values in arrays]
+        kept = [values for values in arrays if values[index] >= 0]  # not removed
+        if not kept:
+            continue
+        cells = [(values[index + 1], values[index + 2]) for values in kept]
         cells = [cell for cell in cells if not math.isnan(cell[0])]
         if cells:
-            value, stamp = _combined(family.merge, cells, now)
+            value, stamp = combined(family.merge, cells, now)
         elif family.is_absent_until_set:
             continue
         else:
             # Unset, but declared: the series shows 0 unless some process has set it.
-            value, stamp = 0.0, _UNSET
+            value, stamp = 0.0, UNSET
         series = _series_of(merged, admitted, entry.labels)
-        if not series.cells or series.stamp == _UNSET:
-            series.created, series.cells, series.stamp = arrays[0][index], [value], stamp
-        elif stamp != _UNSET:
+        if not series.cells or series.stamp == UNSET:
+            series.created, series.cells, series.stamp = kept[0][index], [value], stamp
+        elif stamp != UNSET:
             # Other processes have it too, in blocks of another table.
             both = [(series.cells[0], series.stamp), (value, stamp)]
-            series.cells[0], series.stamp = _reduced(family.merge, both)
-
-
-Cell = tuple[float, float]
-
-
-def _combined(rule: str, cells: list[Cell], now: float) -> Cell:
-    """Return value and stamp of one gauge made of those of several processes."""
-    if rule == "age":
-        cells = [(max(0.0, now - value) if value else 0.0, stamp) for value, stamp in cells]
-    elif rule == "overdue":
-        cells = [(float(bool(value) and now > value), stamp) for value, stamp in cells]
-    return _reduced(rule, cells)
-
-
-def _reduced(rule: str, cells: list[Cell]) -> Cell:
-    if len(cells) == 1:
-        return cells[0]
-    if rule == "sum":
-        return sum([value for value, _ in cells]), 0.0
-    if rule == "min":
-        return min(cells)
-    if rule == "latest":
-        return max(cells, key=lambda cell: cell[1])
-    return max(cells)
+            series.cells[0], series.stamp = reduced(family.merge, both)
 
 
 def _is_mergeable(recorded: Family, shown: Family) -> bool:

@@ -11,7 +11,8 @@ from typing import Literal
 from exporter import native
 from exporter.errors import CatalogueError
 
-Kind = Literal["counter", "gauge", "histogram"]
+# A summary is a histogram without buckets: count and sum.
+Kind = Literal["counter", "gauge", "histogram", "summary"]
 
 # How one gauge is made of the gauges of many processes:
 #   sum, max, min  over the processes that have set it
@@ -58,6 +59,7 @@ class Family:
     scrape. `is_absent_until_set` is for facts of which a 0 would be false (timestamps, info rows).
     `is_native` keeps a histogram at native resolution beside its classic buckets; `has_exemplars`
     keeps a trace for each bucket, or for a counter. Label sets beyond `max_series` become one.
+    `outlives_process` keeps a gauge's value after the process that set it has ended.
 
     `edges` are the upper edges of a histogram's cells. `classic_places` says which cell is the last
     one below each classic bound, and below +Inf.
@@ -74,6 +76,7 @@ class Family:
     is_native: bool = False
     has_exemplars: bool = False
     max_series: int = DEFAULT_MAX_SERIES
+    outlives_process: bool = False
     label_names: tuple[str, ...] = field(init=False, compare=False)
     edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
     classic_places: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -129,7 +132,7 @@ class Family:
     @property
     def value_cells(self) -> int:
         """How many 8-byte values one series takes in a block, its exemplars aside."""
-        if self.kind == "histogram":
+        if self.kind in {"histogram", "summary"}:
             return CELLS_BEFORE_BUCKETS + len(self.edges) + 1
         return 2 if self.kind == "counter" else 3
 

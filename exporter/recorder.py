@@ -8,9 +8,7 @@ the child is resolved.
 import atexit
 import logging
 import math
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -22,6 +20,7 @@ from exporter.child import Child, Lock, Memory, make_child
 from exporter.directory import open_directory
 from exporter.errors import CatalogueError, StoreError, StoreFull
 from exporter.metric import Family
+from exporter.process_hooks import after_fork_in_child, start_ticking
 
 DROPPED_SERIES = "inferometer_dropped_series_total"
 STARTS = "inferometer_process_starts_total"
@@ -79,13 +78,14 @@ class StoreRecorder:
         self._children: dict[tuple[str, tuple[str, ...]], Child] = {}
         self._sizes: dict[str, int] = {}
         self._bundles: list[Bundle] = []
+        self._tick_calls: list[Callable[[], None]] = []
         self._writer: BlockWriter | None = BlockWriter(directory, role)
         self._memory = self._memory_of(self._writer)
         self._nowhere = self._private_memory(
             max((f.cells for f in self._families.values()), default=0)
         )
         self._is_forked = False
-        _after_fork_in_child(self)
+        after_fork_in_child(self.forget_parent)
 
     def child(self, name: str, **labels: str) -> Child:
         """Return the child of a family for these labels, at 0 (or unset) if it is new.
@@ -99,7 +99,27 @@ class StoreRecorder:
             raise CatalogueError(f"no metric family {name}")
         values = family.label_values(labels)
         child = self._children.get((name, values))
-        return child or self._new_child(family, values)
+        if child is None:
+            return self._new_child(family, values)
+        if child.is_ended:
+            child.begin_again()
+        return child
+
+    def add_family(self, family: Family) -> None:
+        """Let another family be recorded. Raises CatalogueError if its name is taken by another."""
+        if self._families.setdefault(family.name, family) != family:
+            raise CatalogueError(f"{family.name} is there already, defined differently")
+
+    def on_tick(self, call: Callable[[], None]) -> None:
+        """Have `call` made with every tick."""
+        self._tick_calls.append(call)
+
+    def remove(self, child: Child) -> None:
+        """End a series: it is shown no more, unless another process still has it.
+
+        What it had counted is kept, in case it comes back.
+        """
+        child.end()
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
         """Return one call that adds to all counters and observes in all histograms under one lock.
@@ -135,6 +155,8 @@ class StoreRecorder:
         """Write the sign of life and CPU time."""
         if self._writer is not None:
             self._writer.beat()
+        for call in self._tick_calls:
+            call()
 
     def note_exit(self, cause: str) -> None:
         """Note why the process ends; the first note wins. Allowed in a signal handler."""
@@ -156,7 +178,7 @@ class StoreRecorder:
         if self._role in getattr(self._families.get(STARTS), "recorded_by", ()):
             self.child(STARTS, role=self._role).inc()
         if self._tick_seconds is not None:
-            _start_ticking(self, self._tick_seconds)
+            start_ticking(self.tick, self._tick_seconds)
 
     def forget_parent(self) -> None:
         """Let go of everything of the parent's, in a process that was just forked.
@@ -195,6 +217,8 @@ class StoreRecorder:
         for (_, values), child in self._children.items():
             if child.memory is not self._nowhere:
                 writer.add_series(child.family, values, _initial(child.family))
+                if child.is_ended:
+                    writer.values[child.index - 1] *= -1.0
 
     def _bind(self, memory: Memory) -> None:
         self._memory = memory
@@ -267,26 +291,3 @@ def open_recorder(
 def _initial(family: Family) -> float:
     """Return the value of a series that nothing has been recorded in."""
     return math.nan if family.kind == "gauge" and family.merge != "sum" else 0.0
-
-
-def _start_ticking(recorder: StoreRecorder, seconds: float) -> None:
-    ended = threading.Event()
-    atexit.register(ended.set)
-
-    def run() -> None:
-        while not ended.wait(seconds):
-            recorder.tick()
-
-    threading.Thread(target=run, name="metric-heartbeat", daemon=True).start()
-
-
-def _after_fork_in_child(recorder: StoreRecorder) -> None:
-    """Have the recorder told in every process forked from this one, for as long as it is used."""
-    reference = weakref.ref(recorder)
-
-    def forget() -> None:
-        forked = reference()
-        if forked is not None:
-            forked.forget_parent()
-
-    os.register_at_fork(after_in_child=forget)

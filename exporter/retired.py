@@ -6,6 +6,7 @@ are read as blocks, after it they are skipped by the ids that the retired block 
 
 import contextlib
 import logging
+import math
 import os
 import struct
 import time
@@ -13,6 +14,7 @@ from array import array
 from pathlib import Path
 
 from exporter import host
+from exporter.admitted import Admitted
 from exporter.block.layout import (
     COMMIT_WORD,
     GENERATION_WORD,
@@ -27,8 +29,9 @@ from exporter.block.layout import (
 from exporter.block.reader import BlockReader
 from exporter.directory import RETIRED_NAME, block_paths
 from exporter.exemplar_slots import encode_exemplars
-from exporter.merge import Admitted, merge
-from exporter.view import MergedFamily, View
+from exporter.merge import UNSET, merge
+from exporter.metric import Family
+from exporter.view import MergedFamily, MergedSeries, View
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,8 @@ def fold(
     # An id must be remembered for as long as its file could still be read and counted again.
     folded = {block.block_id for block in fresh} | _still_there(directory, already)
     generation = (retired.generation if retired else 0) + 1
-    image = _encode(merge(retired, fresh, admitted=admitted), folded, generation)
+    view = merge(retired, fresh, admitted=admitted, hides_removed=False)
+    image = _encode(view, folded, generation)
     new = directory / f"{RETIRED_NAME}.new"
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
@@ -76,9 +80,13 @@ def _delete(blocks: list[BlockReader]) -> None:
 
 def _encode(view: View, folded: set[int], generation: int) -> bytes:
     """Return a complete block image that holds the counters and histograms of a view."""
-    families = [m for m in view.families.values() if m.family.kind != "gauge" and m.series]
+    families = [
+        merged
+        for merged in view.families.values()
+        if merged.family.kind != "gauge" or merged.family.outlives_process
+    ]
     values = b"".join(
-        array("d", (series.created, *series.cells)).tobytes()
+        array("d", _values(merged.family, series)).tobytes()
         + encode_exemplars(merged.family, series.exemplars)
         for merged in families
         for series in merged.series.values()
@@ -91,6 +99,14 @@ def _encode(view: View, folded: set[int], generation: int) -> bytes:
     struct.pack_into("<Q", head, GENERATION_WORD * 8, generation)
     table = table.ljust(header.table_bytes, b"\0")
     return bytes(head) + table + values
+
+
+def _values(family: Family, series: MergedSeries) -> tuple[float, ...]:
+    created = -series.created if series.is_removed else series.created
+    if family.kind == "gauge":
+        is_unset = series.stamp == UNSET
+        return (created, math.nan if is_unset else series.cells[0], series.stamp)
+    return (created, *series.cells)
 
 
 def _encode_table(families: list[MergedFamily], folded: set[int], index: int) -> bytes:

@@ -9,6 +9,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
@@ -44,6 +45,12 @@ def as_metric(merged: MergedFamily, *, with_created: bool = False) -> Metric:
         for labels, series in merged.series.items():
             buckets = _buckets(merged, series)
             metric.add_metric(labels, buckets, series.cells[0])
+    elif family.kind == "summary":
+        metric = SummaryMetricFamily(
+            family.name, family.help, labels=family.label_names, unit=family.unit
+        )
+        for labels, series in merged.series.items():
+            metric.add_metric(labels, int(series.cells[1]), series.cells[0])
     elif family.kind == "counter":
         metric = CounterMetricFamily(
             family.name.removesuffix("_total"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from exporter.admitted import Admitted
 from exporter.block.reader import BlockReader
 from exporter.catalogue.itself import SKIP_REASONS
 from exporter.directory import (
@@ -18,7 +19,7 @@ from exporter.directory import (
     try_fold_lock,
 )
 from exporter.errors import BlockError
-from exporter.merge import Admitted, merge
+from exporter.merge import merge
 from exporter.metric import Family
 from exporter.retired import fold
 from exporter.view import View

@@ -26,12 +26,15 @@ class MergedSeries:
 
     `cells` are a counter's or gauge's value, or a histogram's sum and then its counts, one for each
     of the family's edges and one above them (not cumulative). `exemplars` are numbered by classic
-    bucket; a counter's has number 0.
+    bucket; a counter's has number 0. `is_removed` says that some process has removed the series,
+    `is_active` that a process alive has not.
     """
 
     created: float
     cells: list[float]
     stamp: float = 0.0
+    is_removed: bool = False
+    is_active: bool = False
     exemplars: dict[int, Exemplar] = field(default_factory=dict)
 
 

@@ -16,7 +16,8 @@ complete, and its values are initialised, before the commit word moves past it: 
 half of it.
 
 A series' values: counter: created, value. Gauge: created, value, stamp. Histogram: created, sum,
-one cell per edge (not cumulative) and one above the last. `created` is wall-clock seconds. Counters
+one cell per edge (not cumulative) and one above the last. `created` is wall-clock seconds, negative
+once the series was removed; what it had counted stays. Counters
 and histograms that keep exemplars have a slot for each classic bucket behind their values: a u64
 sequence, odd while the slot is being written, the example's value and wall-clock time, and the 16
 bytes of its trace id.

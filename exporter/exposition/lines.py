@@ -51,6 +51,15 @@ def cumulative_counts(family: Family, series: MergedSeries) -> list[float]:
     return [running[place] for place in family.classic_places]
 
 
+def sample_values(family: Family, series: MergedSeries) -> list[float]:
+    """Return the numbers of one series' lines, in the order of their beginnings."""
+    if family.kind in {"counter", "gauge"}:
+        return series.cells
+    counts = cumulative_counts(family, series)
+    count_and_sum = [counts[-1], series.cells[0]]
+    return count_and_sum if family.kind == "summary" else counts + count_and_sum
+
+
 class LineBeginnings:
     """The beginnings of a family's lines, by label values.
 
@@ -78,15 +87,18 @@ class LineBeginnings:
 def sample_beginnings(family: Family, labels: LabelValues) -> tuple[str, ...]:
     """Return the beginnings of one series' lines.
 
-    A counter or gauge has one; a histogram one for each bucket, then count and sum.
+    A counter or gauge has one; a histogram one for each bucket, then count and sum; a summary
+    these alone.
     """
     text = labels_text(family.label_names, labels)
-    if family.kind != "histogram":
+    if family.kind in {"counter", "gauge"}:
         return (f"{family.name}{text} ",)
+    count_and_sum = (f"{family.name}_count{text} ", f"{family.name}_sum{text} ")
+    if family.kind == "summary":
+        return count_and_sum
     names = (*family.label_names, "le")
     bounds = [*map(go_float, family.buckets), "+Inf"]
     return (
         *(f"{family.name}_bucket{labels_text(names, (*labels, bound))} " for bound in bounds),
-        f"{family.name}_count{text} ",
-        f"{family.name}_sum{text} ",
+        *count_and_sum,
     )

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from exporter.exposition.lines import (
     LineBeginnings,
-    cumulative_counts,
     escape,
     number,
     sample_beginnings,
+    sample_values,
 )
 from exporter.exposition.text import created_line
 from exporter.view import Exemplar, MergedFamily
@@ -42,11 +42,7 @@ class OpenMetricsRenderer:
         created = self._with_created and family.kind != "gauge"
         lines = self._beginnings.of(merged)
         for labels, (beginnings, series) in zip(merged.series, lines, strict=True):
-            if family.kind == "histogram":
-                counts = cumulative_counts(family, series)
-                values = [*counts, counts[-1], series.cells[0]]
-            else:
-                values = series.cells
+            values = sample_values(family, series)
             if series.exemplars:
                 for place, (beginning, value) in enumerate(zip(beginnings, values, strict=True)):
                     exemplar = exemplar_text(series.exemplars.get(place))

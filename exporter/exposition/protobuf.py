@@ -14,7 +14,7 @@ from exporter.exposition.lines import cumulative_counts
 from exporter.metric import Family
 from exporter.view import Exemplar, LabelValues, MergedFamily, MergedSeries
 
-TYPES = {"counter": 0, "gauge": 1, "histogram": 4}
+TYPES = {"counter": 0, "gauge": 1, "summary": 2, "histogram": 4}
 
 _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 _DOUBLE = struct.Struct("<d")
@@ -61,6 +61,10 @@ class ProtobufRenderer:
             if exemplar is not None:
                 body += _message(2, _exemplar(exemplar))
             return _message(3, body + _started(3, series.created))
+        if family.kind == "summary":
+            total, count = series.cells
+            body = _number(1, int(count)) + _double(2, total) + _started(4, series.created)
+            return _message(4, body)
         return _message(7, self._histogram(family, series))
 
     def _histogram(self, family: Family, series: MergedSeries) -> bytes:

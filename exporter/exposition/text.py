@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from exporter.exposition.lines import (
     LineBeginnings,
-    cumulative_counts,
     escape_help,
     labels_text,
     number,
     sample_beginnings,
+    sample_values,
 )
 from exporter.view import MergedFamily, MergedSeries
 
@@ -37,16 +37,9 @@ class TextRenderer:
         parts.append(
             f"# HELP {family.name} {escape_help(family.help)}\n# TYPE {family.name} {family.kind}\n"
         )
-        if family.kind == "histogram":
-            for beginnings, series in self._beginnings.of(merged):
-                counts = cumulative_counts(family, series)
-                for beginning, value in zip(
-                    beginnings, (*counts, counts[-1], series.cells[0]), strict=True
-                ):
-                    parts += (beginning, number(value), "\n")
-        else:
-            for (beginning,), series in self._beginnings.of(merged):
-                parts += (beginning, number(series.cells[0]), "\n")
+        for beginnings, series in self._beginnings.of(merged):
+            for beginning, value in zip(beginnings, sample_values(family, series), strict=True):
+                parts += (beginning, number(value), "\n")
         if self._with_created and family.kind != "gauge":
             self._created(parts, merged)
 
