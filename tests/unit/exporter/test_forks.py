@@ -40,7 +40,10 @@ depth.inc()
 
 
 def run(store_path: Path, body: str) -> None:
-    arguments = [sys.executable, "-W", "error", "-c", PROGRAM + body, str(store_path)]
+    # From 3.12 Python warns of what is tested here.
+    expected = "ignore:This process:DeprecationWarning"
+    arguments = [sys.executable, "-W", "error", "-W", expected]
+    arguments += ["-c", PROGRAM + body, str(store_path)]
     program = subprocess.run(
         [*arguments, sys.executable, str(Path(__file__).parent)],
         capture_output=True,
