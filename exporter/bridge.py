@@ -24,7 +24,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from exporter.child import Child
 from exporter.errors import CatalogueError, ExporterError
 from exporter.metric import Family, GaugeRule, Label
-from exporter.recorder import StoreRecorder
+from exporter.store_recorder import StoreRecorder
 
 OWN_PREFIX = "inferometer_"
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")

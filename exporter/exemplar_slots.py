@@ -15,6 +15,7 @@ from exporter.view import Exemplar
 
 _SLOT = struct.Struct("=Qdd16s")
 _WRITTEN_ONCE = 2
+TRACE_ID_BYTES = 16
 
 # A slot is written at most this often: an example a second is plenty, and recording stays cheap.
 LEAST_SECONDS = 1.0
@@ -23,7 +24,12 @@ LEAST_SECONDS = 1.0
 def note_exemplar(
     cells: "memoryview[float]", words: "memoryview[int]", slot: int, value: float, trace_id: bytes
 ) -> None:
-    """Write an exemplar into the slot whose sequence stands at `slot`; under the block's lock."""
+    """Write an exemplar into the slot whose sequence stands at `slot`; under the block's lock.
+
+    What is no trace id of 16 bytes is ignored.
+    """
+    if type(trace_id) is not bytes or len(trace_id) != TRACE_ID_BYTES:
+        return
     now = time.time()
     if 0.0 <= now - cells[slot + 2] < LEAST_SECONDS:
         return

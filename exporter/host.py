@@ -23,10 +23,16 @@ def pid_namespace() -> int:
 def start_time(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot.
 
-    None when it is gone or a zombie.
+    None when it is gone or a zombie. Raises OSError when that cannot be found out.
     """
-    fields = _stat_fields(pid)
-    if fields is None or fields[0] in {"Z", "X"}:
+    try:
+        # Bytes, because a process may give itself any name.
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in parentheses and may itself contain spaces and parentheses.
+    fields = stat.rpartition(b")")[2].split()
+    if fields[0] in {b"Z", b"X"}:
         return None
     # The two fields before the state, pid and name, are cut off.
     return int(fields[START_TIME_FIELD - 3])
@@ -47,12 +53,3 @@ def open_descriptors(pid: int) -> int:
         return len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:
         return 0
-
-
-def _stat_fields(pid: int) -> list[str] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The name stands in parentheses and may itself contain spaces and parentheses.
-    return text.rpartition(")")[2].split()

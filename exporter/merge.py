@@ -43,13 +43,13 @@ def merge(
     family that two blocks define differently is shown as the younger one does.
     """
     view = View()
-    blocks = list(blocks)
+    blocks = sorted(blocks, key=lambda block: block.created)
     # The retired block comes last: most of what it holds are zeros, and to add a zero to a row that
     # is there costs least.
     everything = [*blocks, *([retired] if retired else [])]
     if retired is not None:
         admitted.admit_retired(retired)
-    for block in sorted(everything, key=lambda b: b.created if b is not retired else 0.0):
+    for block in sorted(everything, key=lambda block: block.created):
         for family in block.table.families.values():
             if wants(family):
                 view.families.setdefault(family.name, MergedFamily(family)).family = family
@@ -70,9 +70,10 @@ def _groups(blocks: Iterable[BlockReader]) -> Iterable[list[BlockReader]]:
 
     The same series stands at the same index in all blocks of a group, so a group is merged at once.
     """
-    groups: dict[bytes, list[BlockReader]] = {}
+    groups: dict[tuple[bytes, int, int], list[BlockReader]] = {}
     for block in blocks:
-        groups.setdefault(block.table_digest, []).append(block)
+        key = (block.table_digest, block.values_start, len(block.values))
+        groups.setdefault(key, []).append(block)
     return groups.values()
 
 

@@ -4,9 +4,10 @@ Its name, type, labels, buckets and the rule that merges it over processes.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from exporter import native
 from exporter.errors import CatalogueError
@@ -30,6 +31,10 @@ UNKNOWN = "__unknown__"
 OTHER = "__other__"
 DEFAULT_MAX_SERIES = 1_000
 MAX_LABEL_CHARACTERS = 128
+MOST_SERIES = 100_000
+MOST_BUCKETS = 1_000
+METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 CELLS_BEFORE_BUCKETS = 2  # created, sum
 EXEMPLAR_CELLS = 5  # sequence, value, time, and a trace id of 16 bytes
@@ -96,6 +101,24 @@ class Family:
         places = (*(edges.index(bound) for bound in self.buckets), len(edges))
         object.__setattr__(self, "classic_places", places)
 
+    def check(self) -> None:
+        """Raise CatalogueError when a definition that was read is not one that can be shown."""
+        texts = (self.name, self.kind, self.help, self.merge, *self.label_names)
+        if not all(isinstance(text, str) for text in texts):
+            raise CatalogueError(f"the definition of {self.name!r} is of wrong types")
+        self.help.encode()
+        is_named = METRIC_NAME.fullmatch(self.name) and all(
+            map(LABEL_NAME.fullmatch, self.label_names)
+        )
+        if not is_named or len(set(self.label_names)) != len(self.label_names):
+            raise CatalogueError(f"{self.name!r} or one of its labels is no valid name")
+        if self.kind not in get_args(Kind) or self.merge not in get_args(GaugeRule):
+            raise CatalogueError(f"{self.name} has the kind {self.kind!r} and rule {self.merge!r}")
+        if (self.buckets and self.kind != "histogram") or len(self.buckets) > MOST_BUCKETS:
+            raise CatalogueError(f"{self.name} has {len(self.buckets)} buckets")
+        if type(self.max_series) is not int or not 0 < self.max_series <= MOST_SERIES:
+            raise CatalogueError(f"{self.name} may have {self.max_series!r} series")
+
     @property
     def open_labels(self) -> frozenset[str]:
         """The labels whose values are declared at run time."""
@@ -110,7 +133,10 @@ class Family:
             raise CatalogueError(
                 f"{self.name} has the labels {list(self.label_names)}, got {sorted(labels)}"
             )
-        return tuple(labels[name][:MAX_LABEL_CHARACTERS] for name in self.label_names)
+        return tuple(
+            labels[name][:MAX_LABEL_CHARACTERS].encode("utf-8", "replace").decode()
+            for name in self.label_names
+        )
 
     def guarded(self, values: tuple[str, ...], *, has_room: bool) -> tuple[str, ...]:
         """Return the label values under which these are kept.

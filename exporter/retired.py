@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import struct
-import time
 from array import array
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from exporter.block.layout import (
     COMMIT_WORD,
     GENERATION_WORD,
     HEADER_BYTES,
+    LARGEST_BLOCK_BYTES,
     PAGE_BYTES,
     BlockHeader,
     SeriesEntry,
@@ -53,7 +53,12 @@ def fold(
     folded = {block.block_id for block in fresh} | _still_there(directory, already)
     generation = (retired.generation if retired else 0) + 1
     view = merge(retired, fresh, admitted=admitted, hides_removed=False)
-    image = _encode(view, folded, generation)
+    # The definition of a family is the youngest process's, dead or not.
+    created = max(block.created for block in (*fresh, *([retired] if retired else ())))
+    image = _encode(view, folded, generation, created)
+    if len(image) > LARGEST_BLOCK_BYTES:
+        logger.error("dead processes' blocks are not folded: %d bytes are too many", len(image))
+        return
     new = directory / f"{RETIRED_NAME}.new"
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
@@ -78,7 +83,7 @@ def _delete(blocks: list[BlockReader]) -> None:
             block.path.unlink()
 
 
-def _encode(view: View, folded: set[int], generation: int) -> bytes:
+def _encode(view: View, folded: set[int], generation: int, created: float) -> bytes:
     """Return a complete block image that holds the counters and histograms of a view."""
     families = [
         merged
@@ -92,7 +97,7 @@ def _encode(view: View, folded: set[int], generation: int) -> bytes:
         for series in merged.series.values()
     )
     # A table's size does not depend on where the values lie, so it is laid out once to be measured.
-    header = _header(len(_encode_table(families, folded, 0)), len(values))
+    header = _header(len(_encode_table(families, folded, 0)), len(values), created)
     table = _encode_table(families, folded, header.values_offset // 8)
     head = bytearray(header.encode())
     struct.pack_into("<Q", head, COMMIT_WORD * 8, len(table))
@@ -119,7 +124,7 @@ def _encode_table(families: list[MergedFamily], folded: set[int], index: int) ->
     return b"".join(entries)
 
 
-def _header(table_bytes: int, values_bytes: int) -> BlockHeader:
+def _header(table_bytes: int, values_bytes: int, created: float) -> BlockHeader:
     table_capacity = _whole_pages(table_bytes)
     return BlockHeader(
         block_id=0,
@@ -128,7 +133,7 @@ def _header(table_bytes: int, values_bytes: int) -> BlockHeader:
         pid_namespace=host.pid_namespace(),
         boot_id=host.boot_id(),
         role="retired",
-        created=time.time(),
+        created=created,
         table_offset=HEADER_BYTES,
         table_bytes=table_capacity,
         values_offset=HEADER_BYTES + table_capacity,

@@ -88,8 +88,9 @@ class Scraper:
         Raises ScrapeRequestError when a collector is asked for that does not run here.
         """
         format_ = choose_format(request.accept)
+        deadline = self._deadline(request)
         with self._lock:
-            families = self._families(request)
+            families = self._families(request, deadline)
             begun = time.monotonic()
             body = self._renderers[format_].render(families)
             self._render_seconds = time.monotonic() - begun
@@ -101,8 +102,10 @@ class Scraper:
 
     def families(self, request: ScrapeRequest | None = None) -> list[MergedFamily]:
         """Return every family that is asked for, merged and collected."""
+        request = request or ScrapeRequest()
+        deadline = self._deadline(request)
         with self._lock:
-            return self._families(request or ScrapeRequest())
+            return self._families(request, deadline)
 
     def fold(self) -> None:
         """Fold what dead processes have left.
@@ -112,15 +115,17 @@ class Scraper:
         with self._lock:
             self._fold()
 
-    def _families(self, request: ScrapeRequest) -> list[MergedFamily]:
+    def _deadline(self, request: ScrapeRequest) -> float:
+        allowed = request.timeout_seconds - self._settings.timeout_offset_seconds
+        return time.monotonic() + max(allowed, LEAST_TIMEOUT_SECONDS)
+
+    def _families(self, request: ScrapeRequest, deadline: float) -> list[MergedFamily]:
         unknown = request.collectors - set(self._collectors.names)
         if unknown:
             raise ScrapeRequestError(
                 f"no collector {min(unknown)[:64]!r}; there are {', '.join(self._collectors.names)}"
             )
         begun = time.monotonic()
-        allowed = request.timeout_seconds - self._settings.timeout_offset_seconds
-        deadline = begun + max(allowed, LEAST_TIMEOUT_SECONDS)
         view = self._view(request)
         merged = time.monotonic() - begun
         collected = self._collectors.collect(view, request, deadline)
@@ -143,9 +148,9 @@ class Scraper:
             return
         try:
             self._reader.fold()
-        except OSError as error:
+        except (OSError, StoreError) as error:
             # No room for the folded block, for instance: the dead stay blocks and are counted so.
-            logger.warning("dead processes' blocks cannot be folded now: %s", error.strerror)
+            logger.warning("dead processes' blocks cannot be folded now: %s", error)
 
     def _itself(self, view: View, merge_seconds: float) -> list[MergedFamily]:
         skipped = family_of("inferometer_exporter_skipped_files")

@@ -10,6 +10,7 @@ from exporter.metric import Family
 
 DEFAULT_TIMEOUT_SECONDS = 10.0  # Prometheus's own default
 LEAST_TIMEOUT_SECONDS = 0.05
+MOST_TIMEOUT_SECONDS = 60.0
 MOST_QUERY_FIELDS = 1_000
 
 # What a sample's name may add to its family's.
@@ -63,4 +64,6 @@ def _timeout(text: str | None) -> float:
         seconds = float(text or "")
     except ValueError:
         return DEFAULT_TIMEOUT_SECONDS
-    return seconds if math.isfinite(seconds) and seconds > 0 else DEFAULT_TIMEOUT_SECONDS
+    if not math.isfinite(seconds) or seconds <= 0:
+        return DEFAULT_TIMEOUT_SECONDS
+    return min(seconds, MOST_TIMEOUT_SECONDS)

@@ -1,5 +1,6 @@
 """The store for those who keep their own prometheus_client registry and endpoint."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +29,13 @@ class StoreCollector(Collector):
     def __init__(self, path: Path) -> None:
         """Read the store at `path`."""
         self._reader = StoreReader(path)
+        self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family. Raises StoreError when the directory cannot be read."""
-        yield from map(as_metric, self._reader.view().families.values())
+        with self._lock:
+            families = self._reader.view().families
+        yield from map(as_metric, families.values())
 
 
 def as_metric(merged: MergedFamily, *, with_created: bool = False) -> Metric:
@@ -50,7 +54,8 @@ def as_metric(merged: MergedFamily, *, with_created: bool = False) -> Metric:
             family.name, family.help, labels=family.label_names, unit=family.unit
         )
         for labels, series in merged.series.items():
-            metric.add_metric(labels, int(series.cells[1]), series.cells[0])
+            count = cumulative_counts(family, series)[-1]
+            metric.add_metric(labels, int(count), series.cells[0])
     elif family.kind == "counter":
         metric = CounterMetricFamily(
             family.name.removesuffix("_total"),

@@ -115,6 +115,7 @@ class StoreReader:
         for path, block in list(self._blocks.items()):
             try:
                 block.refresh()
+                block.check_name()
             except BlockError as error:
                 del self._blocks[path]
                 if error.reason != "gone":

@@ -30,7 +30,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from exporter.errors import BlockError, CatalogueError
+from exporter.errors import BlockError
 from exporter.metric import Family, Label
 
 MAGIC = b"INFEROM\0"
@@ -136,6 +136,8 @@ class BlockHeader:
         return header
 
     def _check_extent(self, file_bytes: int) -> None:
+        if self.table_offset % PAGE_BYTES or self.values_offset % PAGE_BYTES:
+            raise BlockError("corrupt", "the header's offsets are no multiples of a page")
         end = self.values_offset + self.values_bytes
         if end > LARGEST_BLOCK_BYTES or self.table_offset + self.table_bytes > self.values_offset:
             raise BlockError("corrupt", f"the header claims {end} bytes")
@@ -204,16 +206,11 @@ def decode_table(data: bytes, table: Table, values: range) -> int:
             break
         try:
             _decode_entry(kind, data[position + ENTRY_HEAD.size : end], table, values)
-        except _MALFORMED:
+        except Exception:
+            # Whatever a hostile entry with a right checksum brings about: the table ends here.
             break
         position = end
     return position
-
-
-# What a hostile entry with a right checksum can raise while it is decoded.
-_MALFORMED = (
-    AttributeError, CatalogueError, KeyError, RecursionError, TypeError, ValueError, struct.error,
-)  # fmt: skip
 
 
 def _encode_entry(kind: int, body: bytes) -> bytes:
@@ -225,11 +222,16 @@ def _encode_entry(kind: int, body: bytes) -> bytes:
 def _decode_entry(kind: int, body: bytes, table: Table, values: range) -> None:
     if kind == KIND_FAMILY:
         family_id, definition = body.rstrip(b"\0").split(b" ", 1)
+        if int(family_id) in table.families:
+            raise ValueError(f"family {int(family_id)} is defined twice")
         table.families[int(family_id)] = _decode_family(definition)
     elif kind == KIND_SERIES:
         series = _decode_series(body)
         family = table.families[series.family_id]
-        if series.index not in values or series.index + family.cells - 1 not in values:
+        # Values follow each other without gap or overlap, so a small file cannot claim large ones.
+        if series.index != (table.values_end or values.start):
+            raise ValueError(f"the values at {series.index} do not follow those before")
+        if series.index + family.cells - 1 not in values:
             raise ValueError(f"values at {series.index} lie outside the block")
         if len(series.labels) != len(family.labels):
             raise ValueError(f"{family.name} has {len(family.labels)} labels, got {series.labels}")
@@ -249,9 +251,7 @@ def _decode_family(definition: bytes) -> Family:
     fields["buckets"] = tuple(fields["buckets"])
     fields["recorded_by"] = tuple(fields["recorded_by"])
     family = Family(**fields)
-    texts = (family.name, family.kind, family.help, family.merge, *family.label_names)
-    if not all(isinstance(text, str) for text in texts) or type(family.max_series) is not int:
-        raise TypeError(f"the definition of {family.name!r} is of wrong types")
+    family.check()
     return family
 
 

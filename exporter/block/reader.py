@@ -66,6 +66,16 @@ class BlockReader:
         finally:
             os.close(descriptor)
 
+    def check_name(self) -> None:
+        """Raise BlockError when the file does not have the name that its writer gave it.
+
+        A copy would be counted twice, and be folded under the name of the original.
+        """
+        assert self.header is not None
+        name = f"{self.role}-{self.header.pid}-{self.block_id:016x}.block"
+        if self.path.name != name:
+            raise BlockError("foreign", f"the block is that of {name}")
+
     @property
     def role(self) -> str:
         """The role of the process that writes this block."""
@@ -169,4 +179,9 @@ def _is_gone(header: BlockHeader) -> bool:
         return True
     if header.pid_namespace != host.pid_namespace():
         return False
-    return host.start_time(header.pid) != header.start_time
+    if not header.start_time:
+        return False
+    try:
+        return host.start_time(header.pid) != header.start_time
+    except OSError:
+        return False  # Unknown, for want of descriptors perhaps: the lock decides.

@@ -48,11 +48,16 @@ class BlockWriter:
         self._committed = 0
         self._used_values = 0
         self._reserved = {"table": 0, "values": 0}
+        self._is_closed = False
         try:
             self._descriptor, self._lock_descriptor = self._create_file()
         except OSError as error:
             raise StoreError(f"cannot create {self.path}: {error.strerror}") from error
-        self._map = mmap.mmap(self._descriptor, self._file_bytes())
+        try:
+            self._map = mmap.mmap(self._descriptor, self._file_bytes())
+        except OSError as error:
+            self.discard()
+            raise StoreError(f"cannot map {self.path}: {error.strerror}") from error
         buffer = memoryview(self._map)
         self._bytes = buffer
         self.values = buffer.cast("d")
@@ -65,11 +70,19 @@ class BlockWriter:
         Raises StoreFull when the block or the file system has no room.
         """
         family_id = self._family_id(family)
-        index = self._take_values(family.cells)
+        index = (self.header.values_offset + self._used_values) // 8
+        entry = encode_series(SeriesEntry(family_id, labels, index))
+        end = self._used_values + family.cells * 8
+        if end > self.header.values_bytes:
+            raise StoreFull(f"the values of {self.path.name} are full")
+        self._reserve("values", self.header.values_offset, end)
+        self._reserve_entry(entry)
         self.values[index] = time.time()
         if initial:
             self.values[index + 1] = initial
-        self._publish(encode_series(SeriesEntry(family_id, labels, index)))
+        self._publish(entry)
+        # Only now: what failed leaves no gap, so that a forked process finds the same indices.
+        self._used_values = end
         return index
 
     def beat(self) -> None:
@@ -87,8 +100,16 @@ class BlockWriter:
 
     def close(self) -> None:
         """Give up the lock: from now on the block is a dead process's. Its values stay readable."""
-        os.close(self._lock_descriptor)
-        os.close(self._descriptor)
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._lock_descriptor)
+            os.close(self._descriptor)
+
+    def discard(self) -> None:
+        """Delete the block, in which nothing was recorded yet."""
+        self.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     def abandon(self) -> None:
         """Let go of another process's block, in a process that was forked from it.
@@ -97,23 +118,26 @@ class BlockWriter:
         """
         self.close()
         for view in (self.values, self.words, self._bytes):
-            view.release()
+            view.release()  # Once more does no harm.
         self._map.close()
 
     def _create_file(self) -> tuple[int, int]:
         new = self.path.with_suffix(".new")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o600)
+        opened = [descriptor]
         try:
             os.ftruncate(descriptor, self._file_bytes())
             os.posix_fallocate(descriptor, 0, HEADER_BYTES)
             os.pwrite(descriptor, self.header.encode(), 0)
             # A descriptor of its own: a lock on the mapped one would live on in a forked child.
             lock_descriptor = os.open(new, os.O_RDWR | os.O_CLOEXEC)
+            opened.append(lock_descriptor)
             fcntl.flock(lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             new.rename(self.path)
         except OSError:
-            os.close(descriptor)
+            for each in opened:
+                os.close(each)
             with contextlib.suppress(OSError):
                 new.unlink()
             raise
@@ -126,28 +150,24 @@ class BlockWriter:
         family_id = self._families.get(family.name)
         if family_id is None:
             family_id = len(self._families)
-            self._publish(encode_family(family_id, family))
+            entry = encode_family(family_id, family)
+            self._reserve_entry(entry)
+            self._publish(entry)
             self._families[family.name] = family_id
         return family_id
 
-    def _publish(self, entry: bytes) -> None:
+    def _reserve_entry(self, entry: bytes) -> None:
         end = self._committed + len(entry)
         if end > self.header.table_bytes:
             raise StoreFull(f"the table of {self.path.name} is full")
         self._reserve("table", self.header.table_offset, end)
+
+    def _publish(self, entry: bytes) -> None:
+        end = self._committed + len(entry)
         start = self.header.table_offset + self._committed
         self._bytes[start : start + len(entry)] = entry
         self._committed = end
         self.words[COMMIT_WORD] = end
-
-    def _take_values(self, cells: int) -> int:
-        end = self._used_values + cells * 8
-        if end > self.header.values_bytes:
-            raise StoreFull(f"the values of {self.path.name} are full")
-        self._reserve("values", self.header.values_offset, end)
-        index = (self.header.values_offset + self._used_values) // 8
-        self._used_values = end
-        return index
 
     def _reserve(self, region: str, offset: int, end: int) -> None:
         reserved = self._reserved[region]
@@ -166,7 +186,7 @@ def _new_header(role: str) -> BlockHeader:
     return BlockHeader(
         block_id=secrets.randbits(64),
         pid=pid,
-        start_time=host.start_time(pid) or 0,
+        start_time=_start_time(pid),
         pid_namespace=host.pid_namespace(),
         boot_id=host.boot_id(),
         role=role,
@@ -176,3 +196,11 @@ def _new_header(role: str) -> BlockHeader:
         values_offset=HEADER_BYTES + TABLE_BYTES,
         values_bytes=VALUES_BYTES,
     )
+
+
+def _start_time(pid: int) -> int:
+    """Return when a process started; 0 where that cannot be found out."""
+    try:
+        return host.start_time(pid) or 0
+    except OSError:
+        return 0

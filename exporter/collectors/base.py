@@ -69,11 +69,11 @@ class GuardedCollectors:
             for name, worker in self._workers.items()
             if (not request.collectors or name in request.collectors) and worker.is_wanted(request)
         }
-        for worker in chosen.values():
-            worker.begin(view)
+        begun = {name for name, worker in chosen.items() if worker.begin(view)}
         families: list[MergedFamily] = []
         for name, worker in chosen.items():
-            found = worker.wait(deadline)
+            # One that still hangs from a scrape before is not waited for.
+            found = worker.wait(deadline if name in begun else 0.0)
             success.add([name], found is not None)
             duration.add([name], worker.seconds)
             families += found or []
@@ -93,6 +93,7 @@ class _Worker:
         self._done = threading.Event()
         self._done.set()
         self._begun = 0.0
+        self._is_mine = False  # whether what is found will be of the present scrape
         self._found: list[MergedFamily] | None = None
         self._is_logged = False
         self._thread: threading.Thread | None = None
@@ -100,9 +101,11 @@ class _Worker:
     def is_wanted(self, request: ScrapeRequest) -> bool:
         return not request.names or any(map(request.wants, self._families))
 
-    def begin(self, view: View) -> None:
-        if not self._done.is_set():
-            return
+    def begin(self, view: View) -> bool:
+        """Start a run for this view; return whether it could, the one before being over."""
+        self._is_mine = self._done.is_set()
+        if not self._is_mine:
+            return False
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._run, name=f"collector-{self._name}", daemon=True
@@ -111,10 +114,11 @@ class _Worker:
         self._done.clear()
         self._begun = time.monotonic()
         self._requests.put(view)
+        return True
 
     def wait(self, deadline: float) -> list[MergedFamily] | None:
         """Return what was collected; None when it failed or is not there in time."""
-        if self._done.wait(max(0.0, deadline - time.monotonic())):
+        if self._is_mine and self._done.wait(max(0.0, deadline - time.monotonic())):
             self.succeeded = self._found is not None
             return self._found
         self.succeeded = False

@@ -20,6 +20,10 @@ _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 _DOUBLE = struct.Struct("<d")
 _NANOSECONDS = 1_000_000_000
 _SEVEN_BITS = 0x7F
+_FIRST_TOO_LARGE = 2.0**63
+
+
+Key = tuple[tuple[str, ...], LabelValues]
 
 
 class ProtobufRenderer:
@@ -28,16 +32,16 @@ class ProtobufRenderer:
     def __init__(self, *, with_native: bool) -> None:
         """`with_native` adds the native form to histograms that are kept in it."""
         self._with_native = with_native
-        self._labels: dict[tuple[str, LabelValues], bytes] = {}
+        self._labels: dict[Key, bytes] = {}
 
     def render(self, families: Iterable[MergedFamily]) -> bytes:
         """Return the exposition."""
-        kept: dict[tuple[str, LabelValues], bytes] = {}
+        kept: dict[Key, bytes] = {}
         messages = [self._family(merged, kept) for merged in families]
         self._labels = kept
         return b"".join([varint(len(message)) + message for message in messages])
 
-    def _family(self, merged: MergedFamily, kept: dict[tuple[str, LabelValues], bytes]) -> bytes:
+    def _family(self, merged: MergedFamily, kept: dict[Key, bytes]) -> bytes:
         family = merged.family
         parts = [
             _text(1, family.name),
@@ -45,7 +49,7 @@ class ProtobufRenderer:
             _number(3, TYPES[family.kind]),
         ]
         for labels, series in merged.series.items():
-            key = (family.name, labels)
+            key = (family.label_names, labels)
             pairs = kept[key] = self._labels.get(key) or _label_pairs(family.label_names, labels)
             parts.append(_message(4, pairs + self._value(family, series)))
         if family.unit:
@@ -63,18 +67,18 @@ class ProtobufRenderer:
             return _message(3, body + _started(3, series.created))
         if family.kind == "summary":
             total, count = series.cells
-            body = _number(1, int(count)) + _double(2, total) + _started(4, series.created)
+            body = _number(1, _whole(count)) + _double(2, total) + _started(4, series.created)
             return _message(4, body)
         return _message(7, self._histogram(family, series))
 
     def _histogram(self, family: Family, series: MergedSeries) -> bytes:
         counts = cumulative_counts(family, series)
-        parts = [_number(1, int(counts[-1])), _double(2, series.cells[0])]
+        parts = [_number(1, _whole(counts[-1])), _double(2, series.cells[0])]
         for place, (count, bound) in enumerate(
             zip(counts, (*family.buckets, math.inf), strict=True)
         ):
             exemplar = series.exemplars.get(place)
-            bucket = _number(1, int(count)) + _double(2, bound)
+            bucket = _number(1, _whole(count)) + _double(2, bound)
             if exemplar is not None:
                 bucket += _message(3, _exemplar(exemplar))
             parts.append(_message(3, bucket))
@@ -92,7 +96,7 @@ def _native_fields(family: Family, series: MergedSeries) -> Iterator[bytes]:
     counts: dict[int, int] = {}
     for index, count in zip(native.bucket_indices(family.edges), series.cells[1:], strict=True):
         if count:
-            counts[index] = counts.get(index, 0) + int(count)
+            counts[index] = counts.get(index, 0) + _whole(count)
     zero_count = counts.pop(native.FIRST_INDEX, 0)
     yield _number(5, _zigzag(native.SCHEMA))
     yield _double(6, native.ZERO_THRESHOLD)
@@ -141,13 +145,18 @@ def _exemplar(exemplar: Exemplar) -> bytes:
 
 
 def _started(field: int, created: float) -> bytes:
-    return _timestamp(field, created) if created else b""
+    return _timestamp(field, created) if created > 0 else b""
 
 
 def _timestamp(field: int, seconds: float) -> bytes:
-    whole = int(seconds)
-    nanoseconds = int((seconds - whole) * _NANOSECONDS)
+    whole = _whole(seconds)
+    nanoseconds = _whole((seconds - whole) * _NANOSECONDS) % _NANOSECONDS
     return _message(field, _number(1, whole) + _number(2, nanoseconds))
+
+
+def _whole(value: float) -> int:
+    """Return a count or time as the unsigned integer it is; 0 for what no recorder writes."""
+    return int(value) if 0 <= value < _FIRST_TOO_LARGE else 0
 
 
 def _zigzag(value: int) -> int:
