@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import re
+import secrets
 import socket
 import threading
 import zlib
@@ -969,6 +970,31 @@ def test_metrics_are_negotiated(client: Client, accept: dict[str, str], content_
     received = reply.headers["Content-Type"].removesuffix("; escaping=underscores")
     assert (200, content_type) == (reply.status, received)
     assert (content_type == OPEN_METRICS) == reply.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "family"),
+    [
+        pytest.param(HALF, FIRST, "inferometer_request_duration_seconds_bucket", id="bucket"),
+        pytest.param(HALF, "{", "inferometer_request_failures_total", id="failure"),
+    ],
+)
+def test_60_sampled_trace_is_an_exemplar(
+    client: Client, path: str, body: Any, family: str
+) -> None:
+    trace_id = secrets.token_hex(16)
+    openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
+
+    def exemplars() -> list[str]:
+        client.predict(path, body, {"traceparent": f"00-{trace_id}-{'1' * 16}-01"})
+        lines = client.ask("GET", "/metrics", headers=openmetrics).text.splitlines()
+        return [line for line in lines if f'trace_id="{trace_id}"' in line]
+
+    # A slot takes one exemplar a second, so the first may come too soon after another test's.
+    found = wait_for(exemplars, "the exemplar is shown", seconds=10)
+
+    assert any(line.startswith(family) for line in found)
+    assert trace_id not in client.ask("GET", "/metrics").text
 
 
 def test_58_metrics_are_compressed_once(client: Client) -> None:
