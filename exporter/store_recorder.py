@@ -48,9 +48,7 @@ class StoreRecorder:
         self._tick_calls: list[Callable[[], None]] = []
         self._writer: BlockWriter | None = BlockWriter(directory, role)
         self._memory = self._memory_of(self._writer)
-        self._nowhere = self._private_memory(
-            max((f.cells for f in self._families.values()), default=0)
-        )
+        self._nowhere = self._private_memory()
         self._is_forked = False
         tell_after_fork(self)
 
@@ -181,9 +179,8 @@ class StoreRecorder:
                 cells, words = self._writer.values, self._writer.words
             except (StoreError, MemoryError) as error:
                 problem = error
-                # As large as a block, so that every index fits; untouched pages cost nothing.
-                buffer = memoryview(bytearray(BLOCK_BYTES))
-                cells, words = buffer.cast("d"), buffer.cast("Q")
+                private = self._private_memory()
+                cells, words = private.cells, private.words
             # The lock stays: another thread may hold it, about to find the old memory released.
             lock = self._memory.lock
             lock.acquire()
@@ -259,9 +256,12 @@ class StoreRecorder:
     def _memory_of(self, writer: BlockWriter) -> Memory:
         return Memory(writer.values, writer.words, self._make_lock(), self._reopen)
 
-    def _private_memory(self, cells: int) -> Memory:
-        """Return memory outside the block, for what nobody will see."""
-        buffer = memoryview(bytearray(8 * cells))
+    def _private_memory(self) -> Memory:
+        """Return memory outside the block, for what nobody will see.
+
+        It is as large as a block, so that every index fits; untouched pages cost nothing.
+        """
+        buffer = memoryview(bytearray(BLOCK_BYTES))
         return Memory(buffer.cast("d"), buffer.cast("Q"), self._make_lock(), self._reopen)
 
 

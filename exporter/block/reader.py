@@ -17,10 +17,13 @@ from exporter.block.layout import (
     EXIT_CAUSES,
     HEADER_BYTES,
     MUTABLE_WORDS,
+    TABLE_BYTES,
+    VALUES_BYTES,
     BlockHeader,
     Table,
     decode_table,
 )
+from exporter.directory import RETIRED_NAME
 from exporter.errors import BlockError
 
 
@@ -57,6 +60,10 @@ class BlockReader:
             )
             if self.header is not None and header.block_id != self.header.block_id:
                 raise BlockError("corrupt", "the block changed under its name")
+            is_live_size = (header.table_bytes, header.values_bytes) == (TABLE_BYTES, VALUES_BYTES)
+            if self.path.name != RETIRED_NAME and not is_live_size:
+                # No process of ours makes such a block, and a large one would take long to read.
+                raise BlockError("corrupt", f"the header claims {header.values_bytes} value bytes")
             self.header = header
             self.is_alive = alive and not _is_gone(header)
             self._read_mutable(descriptor)

@@ -42,6 +42,10 @@ def _row(family: Family) -> str:
     meaning = family.help
     if family.buckets:
         meaning += " Buckets: " + ", ".join(f"{bound:.15g}" for bound in family.buckets) + "."
+    if family.is_native:
+        meaning += " Also as native histogram."
+    if family.has_exemplars:
+        meaning += " With exemplars."
     if family.is_absent_until_set:
         meaning += " Absent until known."
     return f"| `{family.name}` | {kind} | {labels or '–'} | {meaning} |\n"

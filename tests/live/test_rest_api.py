@@ -979,9 +979,7 @@ def test_metrics_are_negotiated(client: Client, accept: dict[str, str], content_
         pytest.param(HALF, "{", "inferometer_request_failures_total", id="failure"),
     ],
 )
-def test_60_sampled_trace_is_an_exemplar(
-    client: Client, path: str, body: Any, family: str
-) -> None:
+def test_60_sampled_trace_is_an_exemplar(client: Client, path: str, body: Any, family: str) -> None:
     trace_id = secrets.token_hex(16)
     openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
 

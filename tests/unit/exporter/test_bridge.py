@@ -142,6 +142,26 @@ for _ in range(3):
     assert "work_seconds_count 3.0" in shown
 
 
+def test_metrics_beyond_what_a_block_holds_are_recorded_nowhere(store_path: Path) -> None:
+    body = """
+import logging
+logging.disable(logging.CRITICAL)
+wide = Histogram("wide", "Wide.", ["kind"])
+for part in range(30):
+    many = Counter(f"many{part}", "Many.", ["kind"])
+    for number in range(900):
+        many.labels("x" * 100 + str(number)).inc()
+wide.labels("late").observe(1)
+print("recorded", flush=True)
+"""
+    process = run(store_path, 1, body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "recorded\n"
+    process.communicate()
+    assert process.returncode == 0
+    assert "many0_total" in text(store_path)
+
+
 @pytest.mark.parametrize(
     ("body", "environment", "message"),
     [
