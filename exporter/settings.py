@@ -162,13 +162,17 @@ class _Parser:
 
     def text(self, flag: str, default: str, metavar: str, text: str) -> None:
         given = self._environment.get(_variable(flag), default)
-        self._add(flag, text, metavar=metavar, default=given)
+        self._add(flag, f"{text} (default: {given or 'none'})", metavar=metavar, default=given)
 
     def list(self, flag: str, default: str, metavar: str, text: str) -> None:
         given = self._environment.get(_variable(flag), default)
         # argparse would append to a default; None tells that the flag was not given.
         self._add(
-            flag, text, metavar=metavar, action=_Append, default=[t for t in given.split(",") if t]
+            flag,
+            f"{text} (default: {given or 'none'})",
+            metavar=metavar,
+            action=_Append,
+            default=[t for t in given.split(",") if t],
         )
 
     def switch(self, flag: str, text: str, *, default: bool) -> None:
@@ -177,13 +181,19 @@ class _Parser:
             if given.lower() not in _TRUTHS:
                 self._problems.append(f"{_variable(flag)}: {given!r} is neither true nor false")
             default = _TRUTHS.get(given.lower(), default)
-        self._add(flag, text, action=argparse.BooleanOptionalAction, default=default)
+        on = "on" if default else "off"
+        self._add(
+            flag,
+            f"{text} (default: {on})",
+            action=argparse.BooleanOptionalAction,
+            default=default,
+        )
 
     def _add(self, flag: str, text: str, **settings: object) -> None:
         self.parser.add_argument(
             f"--{flag}",
             dest=flag,
-            help=f"{text} (default: %(default)s)",
+            help=text.replace("%", "%%"),
             **settings,  # type: ignore[arg-type]
         )
 
