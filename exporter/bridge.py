@@ -11,6 +11,7 @@ hexadecimal digits.
 import logging
 import os
 import re
+import threading
 import weakref
 from collections import Counter as Tally
 from collections import deque
@@ -163,6 +164,7 @@ class _Places:
         self._recorder = recorder
         # The numbers of a histogram come one by one; its bounds are known with the last.
         self._pending: dict[tuple[str, tuple[str, ...]], list[tuple[_StoreValue, float]]] = {}
+        self._lock = threading.Lock()  # of the tally; a finaliser must not take it
         self._users: Tally[Child] = Tally()
         self._unused: deque[Child] = deque()
 
@@ -190,10 +192,11 @@ class _Places:
         """End the series whose last number has gone; a finaliser may not do so itself."""
         while self._unused:
             child = self._unused.popleft()
-            self._users[child] -= 1
-            if self._users[child] <= 0:
-                del self._users[child]
-                self._recorder.remove(child)
+            with self._lock:
+                self._users[child] -= 1
+                if self._users[child] <= 0:
+                    del self._users[child]
+                    self._recorder.remove(child)
 
     def _give_of_histogram(
         self, value: _StoreValue, metric: _Metric, labels: dict[str, str]
@@ -216,5 +219,6 @@ class _Places:
 
     def _bind(self, value: _StoreValue, child: Child, place: int) -> None:
         value.child, value.place = child, place
-        self._users[child] += 1
+        with self._lock:
+            self._users[child] += 1
         weakref.finalize(value, self._unused.append, child).atexit = False

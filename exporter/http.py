@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self._head = HeadReader(self.connection, IDLE_SECONDS, HEAD_SECONDS)
-        self.rfile = BufferedReader(self._head, 1)
+        self.rfile = BufferedReader(self._head)
 
     def handle_one_request(self) -> None:
         self._head.expect_head()
@@ -150,6 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.server.site
         path = urlsplit(self.path).path
         self.connection.settimeout(SEND_SECONDS)
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            # A body is not read, so where the next request would begin is unknown.
+            self.close_connection = True
         if path == HEALTHY_PATH:
             self._answer(200, "healthy\n")
         elif path == READY_PATH:

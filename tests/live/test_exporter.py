@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.client import HTTPSConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import bcrypt
@@ -286,6 +286,36 @@ def test_more_scrapes_at_once_than_allowed_are_turned_away(store_path: Path) -> 
             thread.join()
         assert set(statuses) == {200, 503}
         assert running.get()[0] == 200
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_body_is_never_taken_for_the_next_request(store_path: Path) -> None:
+    with (
+        exporter(store_path) as running,
+        socket.create_connection(("127.0.0.1", running.ports[0]), timeout=10) as connection,
+    ):
+        body = b"GET /-/ready HTTP/1.1\r\n\r\n"
+        head = b"GET /-/healthy HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+        connection.sendall(head + body)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while chunk := connection.recv(4_096):
+                answer += chunk
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close" in answer
+    assert answer.endswith(b"healthy\n")
+
+
+@pytest.mark.usefixtures("recorder")
+def test_requests_may_follow_each_other_on_a_connection(store_path: Path) -> None:
+    with (
+        exporter(store_path) as running,
+        contextlib.closing(HTTPConnection("127.0.0.1", running.ports[0])) as connection,
+    ):
+        for path in ("/-/healthy", "/metrics", "/", "/metrics"):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert (answer.status, len(answer.read()) > 5) == (200, True)
 
 
 @pytest.mark.usefixtures("recorder")
