@@ -5,7 +5,9 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 honoured here is an error, never ignored.
 """
 
+import contextlib
 import logging
+import os
 import ssl
 import threading
 from collections.abc import Mapping
@@ -30,8 +32,8 @@ HEADERS = (
     "X-XSS-Protection",
 )
 TLS_KEYS = {
-    "cert_file", "key_file", "client_ca_file", "client_auth_type", "client_allowed_sans",
-    "min_version", "max_version", "prefer_server_cipher_suites",
+    "cert", "key", "cert_file", "key_file", "client_ca_file", "client_auth_type",
+    "client_allowed_sans", "min_version", "max_version", "prefer_server_cipher_suites",
 }  # fmt: skip
 
 
@@ -134,8 +136,12 @@ def _parse(document: Mapping[str, object], path: Path) -> tuple[WebConfig, tuple
 def _tls(tls: Mapping[str, object], path: Path) -> tuple[ssl.SSLContext, tuple[Path, ...]]:
     _only(tls, TLS_KEYS, "tls_server_config", path)
     certificate, key = (_file(tls, name, path) for name in ("cert_file", "key_file"))
-    if certificate is None or key is None:
-        raise SettingsError(f"{path}: tls_server_config needs cert_file and key_file")
+    inline = tuple(tls.get(name) for name in ("cert", "key"))
+    is_in_files = certificate is not None and key is not None
+    if is_in_files == any(inline) or not (is_in_files or all(inline)):
+        raise SettingsError(
+            f"{path}: tls_server_config needs cert_file and key_file, or cert and key"
+        )
     authority = _file(tls, "client_ca_file", path)
     mode = str(tls.get("client_auth_type") or "NoClientCert")
     if mode not in CLIENT_AUTHENTICATION:
@@ -148,13 +154,28 @@ def _tls(tls: Mapping[str, object], path: Path) -> tuple[ssl.SSLContext, tuple[P
     context.minimum_version = _version(tls, "min_version", "TLS12", path)
     context.maximum_version = _version(tls, "max_version", "TLS13", path)
     try:
-        context.load_cert_chain(certificate, key)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+        else:
+            _load_inline(context, *map(str, inline))
         if authority is not None:
             context.load_verify_locations(authority)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"{path}: the certificates cannot be loaded: {error}") from error
     context.verify_mode = CLIENT_AUTHENTICATION[mode]
     return context, tuple(file for file in (certificate, key, authority) if file is not None)
+
+
+def _load_inline(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load what stands in the configuration itself, through memory that has no name."""
+    with contextlib.ExitStack() as stack:
+        names = []
+        for text in (certificate, key):
+            descriptor = os.memfd_create("tls")
+            stack.callback(os.close, descriptor)
+            os.write(descriptor, text.encode())
+            names.append(f"/proc/self/fd/{descriptor}")
+        context.load_cert_chain(*names)
 
 
 def _version(tls: Mapping[str, object], name: str, default: str, path: Path) -> ssl.TLSVersion:

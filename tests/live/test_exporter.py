@@ -235,9 +235,27 @@ def test_tls_with_client_certificates(store_path: Path, tmp_path: Path) -> None:
         silent.close()
 
 
+@pytest.mark.usefixtures("recorder")
+def test_tls_from_the_configuration_itself(store_path: Path, tmp_path: Path) -> None:
+    certificate(tmp_path, "server")
+    config = tmp_path / "web.yml"
+    texts = {"cert": "server.crt", "key": "server.key"}
+    inline = {name: (tmp_path / file).read_text() for name, file in texts.items()}
+    config.write_text(json.dumps({"tls_server_config": inline}))
+    context = ssl.create_default_context(cafile=tmp_path / "server.crt")
+    context.check_hostname = False
+
+    with exporter(store_path, f"--web.config.file={config}") as running:
+        assert over_tls(running.ports[0], context) == 200
+        assert "PRIVATE" not in running.log.read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("tls_server_config: {cert: a}", "or cert and key"),
+        ("tls_server_config: {cert: a, key: b}", "certificates cannot be loaded"),
+        ("tls_server_config: {cert: a, key: b, cert_file: c, key_file: d}", "or cert and key"),
         ("tls: {}", "'tls' in the file is not supported"),
         ("tls_server_config: {cert_file: a}", "needs cert_file and key_file"),
         (
