@@ -96,7 +96,7 @@ def measure(models: Path) -> list[Ratio]:
 
 def _scraped_ratios(models: Path, load: Load) -> list[Ratio]:
     """Return what a scrape each second costs the server, and how fast one is under full load."""
-    scraped, alone, times = [], [], []
+    scraped, alone = [], []
     with server("serve", f"dense={models}/dense") as running:
         run_wrk(running.url, load, WARM_UP_SECONDS)
         for _ in range(SCRAPED_ROUNDS):

@@ -30,8 +30,8 @@ class Memory:
     """Where the updates of a process go: a block's values as numbers and as words, and its lock.
 
     `reopen` is called when the values turn out to be released, as they are in a forked process. It
-    gives every child and bundle of the recorder the memory of a new block, or raises when nothing
-    was released.
+    gives every child and bundle of the recorder the memory of a new block, after which the update
+    is made again.
     """
 
     cells: "memoryview[float]"
@@ -144,15 +144,7 @@ class Child:
 
     def put(self, place: int, value: float) -> None:
         """Replace one cell, as when a program resets its counter."""
-        try:
-            self.acquire()
-            try:
-                self.cells[self.index + place] = value
-            finally:
-                self.release()
-        except ValueError:
-            self.memory.reopen()
-            self.put(place, value)
+        self._under_lock(lambda: self.cells.__setitem__(self.index + place, value))
 
     def get(self, place: int) -> float:
         """Return what this process has in one cell."""
@@ -164,36 +156,32 @@ class Child:
 
     def keep_exemplar(self, value: float, trace_id: bytes) -> None:
         """Keep an exemplar of an observation that was recorded apart."""
-        try:
-            self.acquire()
-            try:
-                self.note(value, trace_id)
-            finally:
-                self.release()
-        except ValueError:
-            self.memory.reopen()
-            self.keep_exemplar(value, trace_id)
+        self._under_lock(lambda: self.note(value, trace_id))
 
     def end(self) -> None:
         """Mark the series as removed."""
-        self._begin_or_end(is_ended=True)
+        self._under_lock(lambda: self._begin_or_end(is_ended=True))
 
     def begin_again(self) -> None:
-        """Show a series again that was removed; a gauge begins unset."""
-        self._begin_or_end(is_ended=False)
+        """Show a series again that was removed, with what it held."""
+        self._under_lock(lambda: self._begin_or_end(is_ended=False))
 
     def _begin_or_end(self, *, is_ended: bool) -> None:
+        if is_ended != self.is_ended:
+            self.cells[self.index - 1] *= -1.0
+            self.is_ended = is_ended
+
+    def _under_lock(self, update: Callable[[], None]) -> None:
+        """Make one of the rare updates; the frequent ones spell this out, to save a call."""
         try:
             self.acquire()
             try:
-                if is_ended != self.is_ended:
-                    self.cells[self.index - 1] *= -1.0
-                    self.is_ended = is_ended
+                update()
             finally:
                 self.release()
         except ValueError:
             self.memory.reopen()
-            self._begin_or_end(is_ended=is_ended)
+            self._under_lock(update)
 
     def note(self, value: float, trace_id: bytes) -> None:
         """Keep an exemplar of `value` if this series has a place for it; under the lock."""

@@ -224,8 +224,9 @@ class StoreRecorder:
         guarded = family.guarded(
             values, has_room=self._sizes.get(family.name, 0) < family.max_series
         )
-        if guarded != values:
-            self._count_dropped(family)
+        dropped = self._dropped_of(family)
+        if guarded != values and dropped is not None:
+            dropped.inc()
         self._reopen()
         problem = None
         with self._growth:
@@ -249,9 +250,12 @@ class StoreRecorder:
             raise StoreFull("this process has no block")
         return self._writer
 
-    def _count_dropped(self, family: Family) -> None:
-        if DROPPED_SERIES in self._families and family.name != DROPPED_SERIES:
-            self.child(DROPPED_SERIES, family=family.name).inc()
+    def _dropped_of(self, family: Family) -> Child | None:
+        """Return what counts a family's dropped label sets; it stands at 0 before the first."""
+        if not family.labels or family.name == DROPPED_SERIES:
+            return None
+        is_counted = DROPPED_SERIES in self._families
+        return self.child(DROPPED_SERIES, family=family.name) if is_counted else None
 
     def _memory_of(self, writer: BlockWriter) -> Memory:
         return Memory(writer.values, writer.words, self._make_lock(), self._reopen)
