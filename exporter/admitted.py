@@ -1,35 +1,105 @@
 """Which label sets have a row of their own, over all processes."""
 
 from dataclasses import dataclass, field
+from operator import add
 
 from exporter.block.reader import BlockReader
+from exporter.gauge_rules import reduced
 from exporter.metric import Family
-from exporter.view import LabelValues
+from exporter.view import UNSET, LabelValues, MergedFamily, MergedSeries, View
 
 
 @dataclass(slots=True)
 class Admitted:
     """The label sets that have a row of their own, by family.
 
-    It outlives the merges, so that a label set never wanders between its own row and `__other__`.
+    It outlives the merges: a label set keeps its row for as long as it is shown, so that what it
+    counts never wanders between its own row and `__other__`.
     """
 
     labels: dict[str, set[LabelValues]] = field(default_factory=dict)
-    retired: BlockReader | None = None
 
-    def admit_retired(self, retired: BlockReader) -> None:
-        """Let the rows of the dead come first, as they were there first."""
-        if retired is not self.retired:
-            self.retired = retired
-            for number, entries in retired.table.series.items():
-                for entry in entries:
-                    self.place(retired.table.families[number], entry.labels)
+    def admit(self, view: View, retired: BlockReader | None, *, is_whole: bool) -> View:
+        """Put label sets for which their family has no room into the row `__other__`.
 
-    def place(self, family: Family, labels: LabelValues) -> LabelValues:
-        """Return the labels of the row in which these are shown."""
-        known = self.labels.setdefault(family.name, set())
-        if labels in known:
-            return labels
-        guarded = family.guarded(labels, has_room=len(known) < family.max_series)
-        known.add(guarded)
-        return guarded
+        Those shown before come first, then those of the dead. A view that is not whole leaves the
+        place of what it does not show alone.
+        """
+        for name, merged in view.families.items():
+            known = self.labels.setdefault(name, set())
+            if merged.series.keys() == known:
+                continue
+            if is_whole:
+                known &= merged.series.keys()
+            for labels in _in_order(merged, known, retired):
+                has_room = len(known) < merged.family.max_series
+                place = merged.family.guarded(labels, has_room=has_room)
+                known.add(place)
+                if place != labels:
+                    _move_row(merged, labels, place)
+        return view
+
+
+def forget_removed(view: View, live: list[BlockReader]) -> View:
+    """Drop removed series from families that have more rows than they may.
+
+    What they had counted is not shown anyway, unless a process alive has the series.
+    """
+    for merged in view.families.values():
+        if len(merged.series) > merged.family.max_series:
+            used = {
+                entry.labels
+                for block in live
+                for number, entries in block.table.series.items()
+                if block.table.families[number].name == merged.family.name
+                for entry in entries
+                if block.values[entry.index - block.values_start] >= 0
+            }
+            merged.series = {
+                labels: series
+                for labels, series in merged.series.items()
+                if labels in used or not series.is_removed
+            }
+    return view
+
+
+def _in_order(
+    merged: MergedFamily, known: set[LabelValues], retired: BlockReader | None
+) -> list[LabelValues]:
+    new = [labels for labels in merged.series if labels not in known]
+    if retired is not None and len(merged.series) > merged.family.max_series:
+        of_the_dead = {
+            entry.labels
+            for number, entries in retired.table.series.items()
+            if retired.table.families[number].name == merged.family.name
+            for entry in entries
+        }
+        new.sort(key=lambda labels: labels not in of_the_dead)
+    return new
+
+
+def _move_row(merged: MergedFamily, labels: LabelValues, place: LabelValues) -> None:
+    moved = merged.series.pop(labels)
+    present = merged.series.get(place)
+    if present is None:
+        merged.series[place] = moved
+    else:
+        _absorb(merged.family, present, moved)
+
+
+def _absorb(family: Family, present: MergedSeries, moved: MergedSeries) -> None:
+    """Add one series to another of the same family."""
+    present.created = min(present.created, moved.created)
+    present.is_active |= moved.is_active
+    present.is_removed &= moved.is_removed
+    if family.kind != "gauge":
+        present.cells = list(map(add, present.cells, moved.cells))
+        for place, exemplar in moved.exemplars.items():
+            known = present.exemplars.get(place)
+            if known is None or known.timestamp < exemplar.timestamp:
+                present.exemplars[place] = exemplar
+    elif present.stamp == UNSET:
+        present.cells, present.stamp = moved.cells, moved.stamp
+    elif moved.stamp != UNSET:
+        both = [(present.cells[0], present.stamp), (moved.cells[0], moved.stamp)]
+        present.cells[0], present.stamp = reduced(family.merge, both)

@@ -3,14 +3,14 @@
 It is what a request or a batch records.
 """
 
-import math
+import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Protocol
 
 from exporter.child import Child, Memory
 
-_INFINITY = math.inf
+_LARGEST = sys.float_info.max
 
 
 class Record(Protocol):
@@ -34,10 +34,9 @@ class Bundle:
     ) -> None:
         """Take children that all record into `memory`."""
         self._children = (*counters, *histograms)
-        counter_indices = tuple(child.index for child in counters)
-        places = tuple((child.index, child.index + 1, child.bounds) for child in histograms)
+        counter_indices, places = _places(counters, histograms)
         cells, acquire, release = memory.cells, memory.lock.acquire, memory.lock.release
-        counts = (len(counter_indices), len(places))
+        counts = (len(counters), len(histograms))
 
         # A closure, because its variables are read faster than an object's attributes.
         def record(
@@ -50,10 +49,10 @@ class Bundle:
                 acquire()
                 try:
                     for index, amount in zip(counter_indices, increments, strict=True):
-                        if 0.0 <= amount < _INFINITY:
+                        if 0.0 <= amount <= _LARGEST:
                             cells[index] += amount
                     for (index, first, bounds), value in zip(places, observations, strict=True):
-                        if 0.0 <= value < _INFINITY:
+                        if 0.0 <= value <= _LARGEST:
                             cells[index] += value
                             cells[first + bisect_left(bounds, value)] += 1.0
                     if trace_id is not None:
@@ -67,7 +66,8 @@ class Bundle:
                 record(increments, observations, trace_id)
 
         def bind(new: Memory) -> None:
-            nonlocal cells, acquire, release
+            nonlocal counter_indices, places, cells, acquire, release
+            counter_indices, places = _places(counters, histograms)
             self._memory = new
             cells, acquire, release = new.cells, new.lock.acquire, new.lock.release
 
@@ -77,22 +77,15 @@ class Bundle:
 
     def _note(self, values: Sequence[float], trace_id: bytes) -> None:
         for child, value in zip(self._children, values, strict=True):
-            if child.family.has_exemplars and 0.0 <= value < _INFINITY:
+            if child.family.has_exemplars and 0.0 <= value <= _LARGEST:
                 child.note(value, trace_id)
 
 
-def record_each(counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
-    """Return the same call for children that do not all record into one block."""
-
-    def record(
-        increments: Sequence[float],
-        observations: Sequence[float],
-        trace_id: bytes | None = None,
-        /,
-    ) -> None:
-        for child, amount in zip(counters, increments, strict=True):
-            child.inc(amount, trace_id)
-        for child, value in zip(histograms, observations, strict=True):
-            child.observe(value, trace_id)
-
-    return record
+def _places(
+    counters: Sequence[Child], histograms: Sequence[Child]
+) -> tuple[tuple[int, ...], tuple[tuple[int, int, tuple[float, ...]], ...]]:
+    """Return the counters' indices; the histograms', with their first bucket's and the bounds."""
+    return (
+        tuple(child.index for child in counters),
+        tuple((child.index, child.index + 1, child.bounds) for child in histograms),
+    )

@@ -3,7 +3,7 @@
 A counter, gauge or histogram with its cells resolved.
 """
 
-import math
+import sys
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from typing import Protocol
 from exporter.exemplar_slots import note_exemplar
 from exporter.metric import EXEMPLAR_CELLS, Family
 
-_INFINITY = math.inf
+# Compared with, because an integer may be larger than any float.
+_LARGEST = sys.float_info.max
 
 
 class Lock(Protocol):
@@ -46,18 +47,30 @@ class Child:
     The lock's methods are kept bound and called by hand: `with` costs twice as much as the update.
     """
 
-    __slots__ = ("acquire", "bounds", "cells", "family", "index", "is_ended", "memory", "release")
+    __slots__ = (
+        "__weakref__",
+        "acquire",
+        "bounds",
+        "cells",
+        "family",
+        "index",
+        "is_ended",
+        "memory",
+        "release",
+        "values",
+    )
 
-    def __init__(self, family: Family, memory: Memory, index: int) -> None:
-        """Bind the series whose `created` cell is at `index` of the memory."""
+    def __init__(self, family: Family, values: tuple[str, ...], memory: Memory, index: int) -> None:
+        """Bind the series with these label values; its `created` cell is at `index`."""
         self.family = family
-        self.index = index + 1  # of the value; a histogram's sum
+        self.values = values
         self.bounds = family.edges
         self.is_ended = False
-        self.bind(memory)
+        self.bind(memory, index)
 
-    def bind(self, memory: Memory) -> None:
-        """Go on in another memory, at the same index."""
+    def bind(self, memory: Memory, index: int) -> None:
+        """Go on in another memory, or at another index; under the lock, if others record."""
+        self.index = index + 1  # of the value; a histogram's sum
         self.memory = memory
         self.cells = memory.cells
         self.acquire = memory.lock.acquire
@@ -68,7 +81,7 @@ class Child:
 
         `trace_id` (16 bytes) names a sampled trace, to be the counter's exemplar.
         """
-        if 0.0 <= amount < _INFINITY:
+        if 0.0 <= amount <= _LARGEST:
             try:
                 self.acquire()
                 try:
@@ -86,14 +99,15 @@ class Child:
 
         `trace_id` (16 bytes) names a sampled trace, to be the bucket's exemplar.
         """
-        if 0.0 <= value < _INFINITY:
-            bucket = self.index + 1 + bisect_left(self.bounds, value)
+        if 0.0 <= value <= _LARGEST:
+            bucket = 1 + bisect_left(self.bounds, value)
             try:
                 self.acquire()
                 try:
                     # The sum first: a kill in between leaves the count, which is derived, whole.
-                    self.cells[self.index] += value
-                    self.cells[bucket] += 1.0
+                    index, cells = self.index, self.cells
+                    cells[index] += value
+                    cells[index + bucket] += 1.0
                     if trace_id is not None:
                         self.note(value, trace_id)
                 finally:
@@ -148,11 +162,9 @@ class Child:
 
     def get(self, place: int) -> float:
         """Return what this process has in one cell."""
-        try:
-            return self.cells[self.index + place]
-        except ValueError:
-            self.memory.reopen()
-            return self.get(place)
+        found = []
+        self._under_lock(lambda: found.append(self.cells[self.index + place]))
+        return found[0]
 
     def keep_exemplar(self, value: float, trace_id: bytes) -> None:
         """Keep an exemplar of an observation that was recorded apart."""
@@ -210,6 +222,7 @@ class GaugeChild(Child):
             self.inc(amount)
 
 
-def make_child(family: Family, memory: Memory, index: int) -> Child:
+def make_child(family: Family, values: tuple[str, ...], memory: Memory, index: int) -> Child:
     """Return the child of a series whose `created` cell is at `index`."""
-    return (GaugeChild if family.kind == "gauge" else Child)(family, memory, index)
+    kind = GaugeChild if family.kind == "gauge" else Child
+    return kind(family, values, memory, index)

@@ -4,7 +4,8 @@ ExporterError
 ├── SettingsError     a wrong flag or environment variable; the command line ends with exit code 2
 ├── CatalogueError    a family, label or value that the catalogue does not know
 ├── StoreError        the store directory cannot be used; the message says why and what to do
-│   └── StoreFull     the block or the file system has no room for another series
+│   └── StoreFull     the file system has no room for another series
+│       └── BlockFull the block has none; another block may
 ├── BlockError        a file in the store directory that is not a readable block; `reason` is its
 │                     label
 └── ScrapeRequestError  a scrape that asks for what there is not; answered with 400
@@ -29,6 +30,10 @@ class StoreError(ExporterError):
 
 class StoreFull(StoreError):
     """There is no room for another series."""
+
+
+class BlockFull(StoreFull):
+    """There is no room for another series in this block."""
 
 
 class BlockError(ExporterError):

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 from operator import add
 
-from exporter.admitted import Admitted
 from exporter.block.layout import SeriesEntry
 from exporter.block.reader import BlockReader
 from exporter.exemplar_slots import exemplars_in, has_exemplars
 from exporter.gauge_rules import combined, reduced
 from exporter.metric import Family
-from exporter.view import LabelValues, LiveProcess, MergedFamily, MergedSeries, View
+from exporter.view import UNSET, LabelValues, LiveProcess, MergedFamily, MergedSeries, View
 
 EXITS = "inferometer_process_exits_total"
 CPU_SECONDS = "inferometer_process_cpu_seconds_total"
-
-UNSET = -math.inf
 
 STRETCH = 32  # cells
 _ZEROS = bytes(8 * STRETCH)
@@ -33,35 +30,42 @@ def merge(
     retired: BlockReader | None,
     blocks: Iterable[BlockReader],
     *,
-    admitted: Admitted,
     wants: Callable[[Family], bool] = lambda _family: True,
-    hides_removed: bool = True,
 ) -> View:
     """Return one view of the retired block and all others, of the families that are wanted.
 
     Counters and histograms add over live and dead alike; gauges count for live processes only. A
-    family that two blocks define differently is shown as the younger one does.
+    family that two blocks define differently is shown as the younger one does. Removed series are
+    in the view; `without_removed` takes them out.
     """
     view = View()
     blocks = sorted(blocks, key=lambda block: block.created)
     # The retired block comes last: most of what it holds are zeros, and to add a zero to a row that
     # is there costs least.
     everything = [*blocks, *([retired] if retired else [])]
-    if retired is not None:
-        admitted.admit_retired(retired)
     for block in sorted(everything, key=lambda block: block.created):
         for family in block.table.families.values():
             if wants(family):
                 view.families.setdefault(family.name, MergedFamily(family)).family = family
     for group in _groups(everything):
-        live = [block for block in group if block.is_alive and block is not retired]
-        _add_group(view, group, live, admitted)
-    if hides_removed:
-        _hide_removed(view)
+        live = [b for b in group if b.is_alive and b.is_current and b is not retired]
+        _add_group(view, group, live)
     for block in blocks:
         view.blocks += 1
         _add_process(view, block)
     view.families = {name: merged for name, merged in view.families.items() if merged.series}
+    return view
+
+
+def without_removed(view: View) -> View:
+    """Return the view without the series that are removed and that no process alive has."""
+    for merged in view.families.values():
+        if any(series.is_removed for series in merged.series.values()):
+            merged.series = {
+                labels: series
+                for labels, series in merged.series.items()
+                if series.is_active or not series.is_removed
+            }
     return view
 
 
@@ -83,25 +87,24 @@ class _Group:
 
     blocks: list[BlockReader]
     live: list[BlockReader]
-    admitted: Admitted
     arrays: list["array[float]"]
     totals: "array[float]"
     start: int
 
 
-def _add_group(
-    view: View, blocks: list[BlockReader], live: list[BlockReader], admitted: Admitted
-) -> None:
+def _add_group(view: View, blocks: list[BlockReader], live: list[BlockReader]) -> None:
     first = blocks[0]
     arrays = [block.values for block in blocks]
-    group = _Group(blocks, live, admitted, arrays, _sum(arrays), first.values_start)
+    group = _Group(blocks, live, arrays, _sum(arrays), first.values_start)
     for number, entries in first.table.series.items():
         family = first.table.families[number]
         merged = view.families.get(family.name)
-        if merged is None or not _is_mergeable(family, merged.family):
+        if merged is None:
             continue
-        if family.kind == "gauge":
-            _add_gauges(merged, entries, blocks if family.outlives_process else live, admitted)
+        if not _is_mergeable(family, merged.family):
+            view.conflicting.add(family.name)
+        elif family.kind == "gauge":
+            _add_gauges(merged, entries, blocks if family.outlives_process else live)
         else:
             _add_counts(merged, family, entries, group)
 
@@ -120,7 +123,7 @@ def _add_counts(
         if series is None or any(cells):
             if family.edges != merged.family.edges:
                 cells = _move_cells(cells, family.edges, merged.family.edges)
-            series = series or _series_of(merged, group.admitted, entry.labels)
+            series = series or _series_of(merged, entry.labels)
             _add_cells(series, abs(created), cells)
             if slots and has_exemplars(family, totals, index):
                 for block in group.blocks:
@@ -138,16 +141,6 @@ def _note_removal(series: MergedSeries, group: _Group, index: int) -> None:
     live = [block.values[index] for block in group.live]
     series.is_removed = series.is_removed or not live or min(live) < 0
     series.is_active = series.is_active or any(created > 0 for created in live)
-
-
-def _hide_removed(view: View) -> None:
-    for merged in view.families.values():
-        if any(series.is_removed for series in merged.series.values()):
-            merged.series = {
-                labels: series
-                for labels, series in merged.series.items()
-                if series.is_active or not series.is_removed
-            }
 
 
 def _sum(arrays: list["array[float]"]) -> "array[float]":
@@ -180,6 +173,8 @@ def _add_process(view: View, block: BlockReader) -> None:
     cpu = view.families.get(CPU_SECONDS)
     if cpu is not None and (role,) in cpu.series:
         cpu.series[role,].cells[0] += block.cpu_seconds
+    if not block.is_current:
+        return  # Another block speaks for this process.
     if block.is_alive:
         header = block.header
         assert header is not None
@@ -190,13 +185,10 @@ def _add_process(view: View, block: BlockReader) -> None:
         exits.series[role, block.exit_cause].cells[0] += 1
 
 
-def _series_of(merged: MergedFamily, admitted: Admitted, labels: LabelValues) -> MergedSeries:
+def _series_of(merged: MergedFamily, labels: LabelValues) -> MergedSeries:
     series = merged.series.get(labels)
     if series is None:
-        labels = admitted.place(merged.family, labels)
-        series = merged.series.get(labels)
-        if series is None:
-            series = merged.series[labels] = MergedSeries(0.0, [])
+        series = merged.series[labels] = MergedSeries(0.0, [])
     return series
 
 
@@ -223,7 +215,6 @@ def _add_gauges(
     merged: MergedFamily,
     entries: Iterable[SeriesEntry],
     blocks: list[BlockReader],
-    admitted: Admitted,
 ) -> None:
     if not blocks:
         return
@@ -244,7 +235,7 @@ def _add_gauges(
         else:
             # Unset, but declared: the series shows 0 unless some process has set it.
             value, stamp = 0.0, UNSET
-        series = _series_of(merged, admitted, entry.labels)
+        series = _series_of(merged, entry.labels)
         if not series.cells or series.stamp == UNSET:
             series.created, series.cells, series.stamp = kept[0][index], [value], stamp
         elif stamp != UNSET:

@@ -20,8 +20,7 @@ class NullRecorder:
     def child(self, name: str, **labels: str) -> Child:
         """Return a child that nobody reads."""
         family = self._families[name]
-        family.label_values(labels)
-        return _NullChild(family, self._memory, 0)
+        return _NullChild(family, family.label_values(labels), self._memory, 0)
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:  # noqa: ARG002
         """Return a call that does nothing."""

@@ -13,7 +13,7 @@ from array import array
 from pathlib import Path
 
 from exporter import host
-from exporter.admitted import Admitted
+from exporter.admitted import Admitted, forget_removed
 from exporter.block.layout import (
     COMMIT_WORD,
     GENERATION_WORD,
@@ -29,30 +29,39 @@ from exporter.block.layout import (
 from exporter.block.reader import BlockReader
 from exporter.directory import RETIRED_NAME, block_paths
 from exporter.exemplar_slots import encode_exemplars
-from exporter.merge import UNSET, merge
+from exporter.merge import merge
 from exporter.metric import Family
-from exporter.view import MergedFamily, MergedSeries, View
+from exporter.succession import finally_dead
+from exporter.view import UNSET, MergedFamily, MergedSeries, View
+
+MOST_BAD_FILES = 10
 
 logger = logging.getLogger(__name__)
 
 
 def fold(
-    directory: Path, retired: BlockReader | None, dead: list[BlockReader], admitted: Admitted
+    directory: Path,
+    retired: BlockReader | None,
+    blocks: list[BlockReader],
+    admitted: Admitted,
 ) -> None:
     """Move the counts of dead blocks into the retired block and delete their files.
 
     Call it under the fold lock, with blocks read after their processes were seen dead. Killed at
     any point it leaves totals as they were; the next fold finishes what is left.
     """
+    dead = finally_dead(blocks)
     already = retired.table.folded if retired else set()
     fresh = [block for block in dead if block.block_id not in already]
-    _delete([block for block in dead if block.block_id in already])
+    _delete(directory, [block for block in dead if block.block_id in already])
     if not fresh:
         return
     # An id must be remembered for as long as its file could still be read and counted again.
     folded = {block.block_id for block in fresh} | _still_there(directory, already)
     generation = (retired.generation if retired else 0) + 1
-    view = merge(retired, fresh, admitted=admitted, hides_removed=False)
+    live = [block for block in blocks if block.is_alive]
+    view = forget_removed(merge(retired, fresh), live)
+    admitted.admit(view, retired, is_whole=False)
     # The definition of a family is the youngest process's, dead or not.
     created = max(block.created for block in (*fresh, *([retired] if retired else ())))
     image = _encode(view, folded, generation, created)
@@ -68,7 +77,7 @@ def fold(
     with os.fdopen(descriptor, "wb") as file:
         file.write(image)
     new.rename(directory / RETIRED_NAME)
-    _delete(fresh)
+    _delete(directory, fresh)
     logger.debug("folded %d dead processes' blocks", len(fresh))
 
 
@@ -77,10 +86,18 @@ def _still_there(directory: Path, block_ids: set[int]) -> set[int]:
     return {number for number in block_ids if any(f"{number:016x}" in name for name in names)}
 
 
-def _delete(blocks: list[BlockReader]) -> None:
+def _delete(directory: Path, blocks: list[BlockReader]) -> None:
+    """Delete blocks whose counts are in the retired one; some damaged ones are kept to look at."""
+    kept = len(list(directory.glob("*.bad")))
     for block in blocks:
         with contextlib.suppress(OSError):
-            block.path.unlink()
+            if block.is_damaged and kept < MOST_BAD_FILES:
+                kept += 1
+                bad = block.path.with_suffix(".bad")
+                block.path.rename(bad)
+                logger.warning("%s is damaged; what could be read of it counts", bad.name)
+            else:
+                block.path.unlink()
 
 
 def _encode(view: View, folded: set[int], generation: int, created: float) -> bytes:

@@ -19,9 +19,10 @@ from exporter.directory import (
     try_fold_lock,
 )
 from exporter.errors import BlockError
-from exporter.merge import merge
+from exporter.merge import merge, without_removed
 from exporter.metric import Family
 from exporter.retired import fold
+from exporter.succession import settle
 from exporter.view import View
 
 # A fold during a read takes milliseconds, so one repeat is enough unless something is badly wrong.
@@ -53,13 +54,18 @@ class StoreReader:
 
         Raises StoreError when the directory cannot be listed.
         """
-        for _ in range(READ_ATTEMPTS):
+        for attempt in range(READ_ATTEMPTS):
             identity = self._retired_identity()
             retired = self._read_retired()
             blocks = self._read_blocks(retired.table.folded if retired else set())
-            if identity == self._retired_identity():
+            # One repeat is enough to find the block that a process has moved to.
+            is_settled = self._settle(blocks) or attempt
+            if is_settled and identity == self._retired_identity():
                 break
-        return merge(retired, blocks, admitted=self._admitted, wants=wants)
+        view = without_removed(merge(retired, blocks, wants=wants))
+        for name in sorted(view.conflicting):
+            self._log_once(name, "conflict", "some series are left out: %s is defined differently")
+        return self._admitted.admit(view, retired, is_whole=True)
 
     def fold(self) -> None:
         """Fold what the dead have left, at most once a second, unless another process does."""
@@ -76,9 +82,9 @@ class StoreReader:
             if retired is None and self._retired_identity() is not None:
                 return  # Unreadable: folding would replace what it holds. The dead stay blocks.
             # Read anew under the lock: a block seen dead now has its final values.
-            dead = [block for block in self._read_blocks(set()) if not block.is_alive]
-            if dead:
-                fold(self.path, retired, dead, self._admitted)
+            blocks = self._read_blocks(set())
+            self._settle(blocks)
+            fold(self.path, retired, blocks, self._admitted)
         finally:
             os.close(lock)
 
@@ -101,8 +107,7 @@ class StoreReader:
             try:
                 reader.refresh()
             except BlockError as error:
-                if error.reason != "gone":
-                    self._log_once(reader.path, error)
+                self._skip(reader.path, error)
                 return None
             self._retired_read, self._retired = identity, reader
         return self._retired
@@ -118,16 +123,24 @@ class StoreReader:
                 block.check_name()
             except BlockError as error:
                 del self._blocks[path]
-                if error.reason != "gone":
-                    self.skipped[error.reason] += 1
-                    self._log_once(path, error)
+                self._skip(path, error)
                 continue
             if block.block_id not in folded:
                 readable.append(block)
         return readable
 
-    def _log_once(self, path: Path, error: BlockError) -> None:
-        key = (path.name, error.reason)
-        if key not in self._logged:
-            self._logged.add(key)
-            logger.warning("skipping %s: %s", path.name, error)
+    def _settle(self, blocks: list[BlockReader]) -> bool:
+        try:
+            return settle(blocks)
+        except BlockError:
+            return False
+
+    def _skip(self, path: Path, error: BlockError) -> None:
+        if error.reason != "gone":
+            self.skipped[error.reason] = self.skipped.get(error.reason, 0) + 1
+            self._log_once(path.name, error.reason, f"skipping %s: {error}")
+
+    def _log_once(self, name: str, reason: str, message: str) -> None:
+        if (name, reason) not in self._logged:
+            self._logged.add((name, reason))
+            logger.warning(message, name)

@@ -1,17 +1,18 @@
 """The recorder of one process, which writes to a block of its own in a store directory."""
 
 import logging
-import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
-from exporter.block.writer import BLOCK_BYTES, BlockWriter
-from exporter.bundle import Bundle, Record, record_each
-from exporter.child import Child, Lock, Memory, make_child
-from exporter.errors import CatalogueError, StoreError, StoreFull
+from exporter.block.writer import BlockWriter, PrivateBlock
+from exporter.bundle import Record
+from exporter.child import Child, Lock
+from exporter.errors import BlockFull, CatalogueError, StoreError, StoreFull
 from exporter.metric import Family
+from exporter.own_series import Carried, OwnSeries
 from exporter.process_hooks import start_ticking, tell_after_fork
 
 DROPPED_SERIES = "inferometer_dropped_series_total"
@@ -24,8 +25,12 @@ class StoreRecorder:
     """The recorder of one process, writing to its own block in the store directory.
 
     A forked process goes on with the same children: its first record opens a block of its own, so a
-    process that never records leaves none.
+    process that never records leaves none. So does a process whose block is full, if series have
+    been removed. While the directory has no room for a block, the process records in memory of its
+    own; a tick then tries again every `retry_seconds`, and what was recorded is taken along.
     """
+
+    retry_seconds = 60.0
 
     def __init__(
         self,
@@ -38,18 +43,22 @@ class StoreRecorder:
         """Open the block. Use `open_recorder`, which declares what every process records."""
         self._directory = directory
         self._role = role
-        self._families = {family.name: family for family in families}
+        self._families: dict[str, Family] = {}
+        for family in families:
+            self.add_family(family)
         self._make_lock = make_lock
         self._tick_seconds = tick_seconds
         self._growth = threading.Lock()
-        self._children: dict[tuple[str, tuple[str, ...]], Child] = {}
-        self._sizes: dict[str, int] = {}
-        self._bundles: list[Bundle] = []
         self._tick_calls: list[Callable[[], None]] = []
-        self._writer: BlockWriter | None = BlockWriter(directory, role)
-        self._memory = self._memory_of(self._writer)
-        self._nowhere = self._private_memory()
+        self._retried = time.monotonic()
+        self._is_full_logged = False
         self._is_forked = False
+        try:
+            self._writer = BlockWriter(directory, role)
+        except StoreFull as error:
+            self._writer = PrivateBlock(directory, role)
+            logger.error("this process is not on /metrics for now: %s", error)  # noqa: TRY400
+        self._series = OwnSeries(self._writer, make_lock(), self._reopen)
         tell_after_fork(self)
 
     def child(self, name: str, **labels: str) -> Child:
@@ -63,15 +72,17 @@ class StoreRecorder:
         if family is None:
             raise CatalogueError(f"no metric family {name}")
         values = family.label_values(labels)
-        child = self._children.get((name, values))
-        if child is None:
+        child = self._series.get(name, values)
+        if child is None or child.is_ended:
             return self._new_child(family, values)
-        if child.is_ended:
-            child.begin_again()
         return child
 
     def add_family(self, family: Family) -> None:
-        """Let another family be recorded. Raises CatalogueError if its name is taken by another."""
+        """Let another family be recorded.
+
+        Raises CatalogueError if its name is taken by another, or if it is none that can be shown.
+        """
+        family.check()
         if self._families.setdefault(family.name, family) != family:
             raise CatalogueError(f"{family.name} is there already, defined differently")
 
@@ -82,22 +93,22 @@ class StoreRecorder:
     def remove(self, child: Child) -> None:
         """End a series: it is shown no more, unless another process still has it.
 
-        What it had counted is kept, in case it comes back.
+        Ask for the child anew to record in it again. What it had counted is kept for that case,
+        while there is room.
         """
-        child.end()
+        self._reopen()
+        with self._growth:
+            self._series.end(child)
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
         """Return one call that adds to all counters and observes in all histograms under one lock.
 
-        The children must all be this recorder's.
+        Raises CatalogueError when one of the children is another recorder's.
         """
         with self._growth:
-            children = (*counters, *histograms)
-            if any(child.memory is not self._memory for child in children):
-                return record_each(counters, histograms)
-            bundle = Bundle(counters, histograms, self._memory)
-            self._bundles.append(bundle)
-            return bundle.record
+            if any(child.memory is not self._series.memory for child in (*counters, *histograms)):
+                raise CatalogueError("a bundle takes the children of one recorder")
+            return self._series.bundle(counters, histograms).record
 
     def declare(self, **labels: str) -> None:
         """Make the series this role records with these open labels stand at 0.
@@ -113,26 +124,28 @@ class StoreRecorder:
             for values in product(
                 *(label.values or (labels[label.name],) for label in family.labels)
             ):
-                if (family.name, values) not in self._children:
+                if self._series.get(family.name, values) is None:
                     self._new_child(family, values)
 
     def tick(self) -> None:
-        """Write the sign of life and CPU time."""
-        if self._writer is not None:
-            self._writer.beat()
+        """Write the sign of life and CPU time, and do what is to be done now and then."""
+        with self._growth:  # A block that has given way must not be written.
+            if not self._is_forked:
+                self._writer.beat()
+        if not self._writer.is_shared and time.monotonic() - self._retried > self.retry_seconds:
+            self._retry()
         for call in self._tick_calls:
             call()
 
     def note_exit(self, cause: str) -> None:
         """Note why the process ends; the first note wins. Allowed in a signal handler."""
-        if self._writer is not None:
+        if not self._is_forked:
             self._writer.note_exit(cause)
 
     def note_end(self) -> None:
         """Note that the interpreter ends. What is still recorded until then counts."""
-        if self._writer is not None:
-            self._writer.beat()
-            self._writer.note_exit("exit")
+        with self._growth:
+            self._note_end()
 
     def close(self) -> None:
         """Note a clean exit and give the block up; its counts stay in every later scrape.
@@ -140,10 +153,13 @@ class StoreRecorder:
         What is recorded afterwards is not shown.
         """
         with self._growth:
-            if self._writer is not None:
-                self._writer.beat()
-                self._writer.note_exit("exit")
-                self._writer.close()
+            self._note_end()
+            self._writer.close()
+
+    def _note_end(self) -> None:
+        if not self._is_forked:
+            self._writer.beat()
+            self._writer.note_exit("exit")
 
     def start(self) -> None:
         """Count this process's start and let its sign of life tick, if that was asked for."""
@@ -158,13 +174,9 @@ class StoreRecorder:
         Its lock may be held by a thread that does not exist here, so the children get a new one.
         """
         self._growth = threading.Lock()
-        for view in (self._memory.cells, self._memory.words):
-            view.release()
-        if self._writer is not None:
-            self._writer.abandon()
-            self._writer = None
+        self._series.release(self._make_lock())
+        self._writer.abandon()
         self._is_forked = True
-        self._bind(Memory(self._memory.cells, self._memory.words, self._make_lock(), self._reopen))
 
     def _reopen(self) -> None:
         """Open a block of this process's own if it was forked and has none yet."""
@@ -175,80 +187,86 @@ class StoreRecorder:
             if not self._is_forked:
                 return  # Another thread was first.
             try:
-                self._writer = self._own_block()
-                cells, words = self._writer.values, self._writer.words
-            except (StoreError, MemoryError) as error:
+                writer = BlockWriter(self._directory, self._role)
+            except StoreError as error:
                 problem = error
-                private = self._private_memory()
-                cells, words = private.cells, private.words
-            # The lock stays: another thread may hold it, about to find the old memory released.
-            lock = self._memory.lock
-            lock.acquire()
-            try:
-                self._bind(Memory(cells, words, lock, self._reopen))
-            finally:
-                lock.release()
+                writer = PrivateBlock(self._directory, self._role)
+            self._move(writer, lambda: None, "nothing")
             self._is_forked = False
-        if problem is not None:
-            logger.error("this process is not on /metrics: %s", problem)
+        if problem is not None:  # A handler of the log may record, too.
+            logger.error("this process is not on /metrics for now: %s", problem)
         self.start()
 
-    def _own_block(self) -> BlockWriter:
-        writer = BlockWriter(self._directory, self._role)
+    def _retry(self) -> None:
+        """Go from private memory to a block if there is room for one by now."""
+        with self._growth:
+            self._retried = time.monotonic()
+            try:
+                writer = BlockWriter(self._directory, self._role)
+            except StoreError:
+                return
+            self._move(writer, lambda: None, "everything")
+        logger.warning("this process is on /metrics now")
+
+    def _rotate(self) -> bool:
+        """Go on in an empty block if that has clearly more room; return whether it was done.
+
+        The full one is then a dead process's, whose counts are in every scrape.
+        """
+        if not self._series.would_shrink:
+            return False
+        old = self._writer
         try:
-            self._publish_all(writer)
+            if not old.is_shared:
+                self._move(PrivateBlock(self._directory, self._role), lambda: None, "everything")
+                return True
+            block_id = old.header.block_id
+            new = BlockWriter(self._directory, self._role, predecessor=block_id)
         except StoreError:
-            writer.discard()
-            raise
-        return writer
+            return False
+        self._move(new, lambda: new.succeed(old), "gauges")
+        old.close()
+        return True
 
-    def _publish_all(self, writer: BlockWriter) -> None:
-        """Publish every series in the order in which the parent did, so that no index changes."""
-        for (_, values), child in self._children.items():
-            if child.memory is not self._nowhere:
-                index = writer.add_series(child.family, values, _initial(child.family))
-                if index != child.index - 1:
-                    raise StoreFull(f"{child.family.name} has moved to another place")
-                if child.is_ended:
-                    writer.values[child.index - 1] *= -1.0
-
-    def _bind(self, memory: Memory) -> None:
-        self._memory = memory
-        for child in self._children.values():
-            if child.memory is not self._nowhere:
-                child.bind(memory)
-        for bundle in self._bundles:
-            bundle.bind(memory)
+    def _move(self, writer: BlockWriter, switch: Callable[[], None], carried: Carried) -> None:
+        self._series.move(writer, switch, carried)
+        self._writer = writer
 
     def _new_child(self, family: Family, values: tuple[str, ...]) -> Child:
-        guarded = family.guarded(
-            values, has_room=self._sizes.get(family.name, 0) < family.max_series
-        )
+        """Return a new child, or one that was removed, or that of `__other__`."""
         dropped = self._dropped_of(family)
-        if guarded != values and dropped is not None:
-            dropped.inc()
         self._reopen()
         problem = None
         with self._growth:
-            child = self._children.get((family.name, guarded))
-            if child is not None:
-                return child
+            has_room = self._series.count(family.name) < family.max_series
+            guarded = family.guarded(values, has_room=has_room)
             try:
-                index = self._writer_now().add_series(family, guarded, _initial(family))
-                child = make_child(family, self._memory, index)
+                child = self._series_of(family, guarded)
             except StoreFull as error:
                 problem = error
-                child = make_child(family, self._nowhere, 0)
-            self._children[family.name, guarded] = child
-            self._sizes[family.name] = self._sizes.get(family.name, 0) + 1
-        if problem is not None:  # A handler of the log may record, too.
-            logger.error("%s%s is not shown on /metrics: %s", family.name, guarded, problem)
+                guarded = family.guarded(values, has_room=False)
+                try:
+                    child = self._series_of(family, guarded)
+                except StoreFull:
+                    child = self._series.add_unseen(family, guarded)
+        if guarded != values and dropped is not None:
+            dropped.inc()
+        if problem is not None and not self._is_full_logged:  # A handler of the log may record.
+            self._is_full_logged = True
+            logger.error("new label sets are recorded as __other__: %s", problem)
         return child
 
-    def _writer_now(self) -> BlockWriter:
-        if self._writer is None:
-            raise StoreFull("this process has no block")
-        return self._writer
+    def _series_of(self, family: Family, values: tuple[str, ...]) -> Child:
+        child = self._series.get(family.name, values)
+        if child is not None:
+            self._series.begin_again(child)
+            return child
+        try:
+            return self._series.add(family, values)
+        except BlockFull:
+            if not self._rotate():
+                raise
+            return self._series.add(family, values)
 
     def _dropped_of(self, family: Family) -> Child | None:
         """Return what counts a family's dropped label sets; it stands at 0 before the first."""
@@ -256,19 +274,3 @@ class StoreRecorder:
             return None
         is_counted = DROPPED_SERIES in self._families
         return self.child(DROPPED_SERIES, family=family.name) if is_counted else None
-
-    def _memory_of(self, writer: BlockWriter) -> Memory:
-        return Memory(writer.values, writer.words, self._make_lock(), self._reopen)
-
-    def _private_memory(self) -> Memory:
-        """Return memory outside the block, for what nobody will see.
-
-        It is as large as a block, so that every index fits; untouched pages cost nothing.
-        """
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-        return Memory(buffer.cast("d"), buffer.cast("Q"), self._make_lock(), self._reopen)
-
-
-def _initial(family: Family) -> float:
-    """Return the value of a series that nothing has been recorded in."""
-    return math.nan if family.kind == "gauge" and family.merge != "sum" else 0.0

@@ -3,6 +3,7 @@
 Merged blocks and collectors both speak in these; the renderers read nothing else.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from typing import NamedTuple
 from exporter.metric import Family
 
 LabelValues = tuple[str, ...]
+
+# The stamp of a gauge that no process has set.
+UNSET = -math.inf
 
 
 class Exemplar(NamedTuple):
@@ -61,11 +65,16 @@ class LiveProcess:
 
 @dataclass(slots=True)
 class View:
-    """What a scrape sees: merged families by name, and the processes alive."""
+    """What a scrape sees: merged families by name, and the processes alive.
+
+    `conflicting` names families of which some series are left out, because another process defines
+    the family with other labels or another type.
+    """
 
     families: dict[str, MergedFamily] = field(default_factory=dict)
     processes: list[LiveProcess] = field(default_factory=list)
     blocks: int = 0
+    conflicting: set[str] = field(default_factory=set)
 
     def series_count(self) -> int:
         """Return how many series there are."""

@@ -9,6 +9,7 @@ r"""The format of a block: header, append-only table of families and series, 8-b
 | 120    | 4     | CRC-32 of bytes 0 to 119                                                     |
 | 128    | 8     | commit word: bytes of the table in use; from here on the header is mutable   |
 | 136    | 8 × 4 | heartbeat (monotonic ns), CPU time (ns), exit note, generation               |
+| 168    | 8 × 2 | state (1 open, 2 closing), id of the block that this one goes on from        |
 
 Every mutable field is written by one aligned 8-byte store. A table entry is a u32 length (a
 multiple of 8), a u32 CRC-32 of what follows, a u32 kind, and a body padded with NULs. It is
@@ -21,6 +22,10 @@ once the series was removed; what it had counted stays. Counters
 and histograms that keep exemplars have a slot for each classic bucket behind their values: a u64
 sequence, odd while the slot is being written, the example's value and wall-clock time, and the 16
 bytes of its trace id.
+
+A process whose block is full goes on in another, which names the first as its predecessor. The new
+one takes over at the moment at which the first is marked as closing: until then its gauges and its
+end are those of the process, from then on the new one's.
 """
 
 import dataclasses
@@ -48,7 +53,12 @@ HEARTBEAT_WORD = 136 // 8
 CPU_WORD = 144 // 8
 EXIT_NOTE_WORD = 152 // 8
 GENERATION_WORD = 160 // 8
-MUTABLE_WORDS = struct.Struct("<QQQQQ")
+STATE_WORD = 168 // 8
+PREDECESSOR_WORD = 176 // 8
+MUTABLE_WORDS = struct.Struct("<QQQQQQQ")
+
+OPEN = 1
+CLOSING = 2
 
 EXIT_CAUSES = {0: "signal", 1: "exit", 2: "timeout"}
 EXIT_NOTES = {cause: note for note, cause in EXIT_CAUSES.items()}
@@ -56,6 +66,8 @@ EXIT_NOTES = {cause: note for note, cause in EXIT_CAUSES.items()}
 # A live block has its full size from the start and is sparse, so published offsets never move.
 TABLE_BYTES = 1 << 20
 VALUES_BYTES = 15 << 20
+# Behind the last value that can be published: where series without a place of their own record.
+SCRATCH_BYTES = 64 << 10
 # No block of ours is larger; a header that claims more is not believed.
 LARGEST_BLOCK_BYTES = 1 << 28
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exporter import host
 from exporter.block.layout import (
+    CLOSING,
     COMMIT_WORD,
     EXIT_CAUSES,
     HEADER_BYTES,
@@ -30,7 +31,8 @@ from exporter.errors import BlockError
 class BlockReader:
     """One block file, as last read. `refresh` reads what has changed.
 
-    The table is only ever appended to.
+    The table is only ever appended to. `is_current` says whether it is the block that its process
+    records in, or did when it died, and no other of that process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,6 +46,9 @@ class BlockReader:
         self.exit_cause = "signal"
         self.generation = 0
         self.is_alive = False
+        self.is_closing = False
+        self.is_current = True
+        self.predecessor = 0
         self.is_damaged = False
         self._parsed = 0
         self._digest = hashlib.blake2b(digest_size=16)
@@ -108,7 +113,10 @@ class BlockReader:
         words = os.pread(descriptor, MUTABLE_WORDS.size, COMMIT_WORD * 8)
         if len(words) < MUTABLE_WORDS.size:
             raise BlockError("truncated", "the header was cut while it was read")
-        committed, _heartbeat, cpu, note, self.generation = MUTABLE_WORDS.unpack(words)
+        committed, _heartbeat, cpu, note, self.generation, state, self.predecessor = (
+            MUTABLE_WORDS.unpack(words)
+        )
+        self.is_closing = state == CLOSING
         self.cpu_seconds = cpu / 1e9
         self.exit_cause = EXIT_CAUSES.get(note, "signal")
         if committed > self.header.table_bytes or committed < self._parsed:

@@ -4,21 +4,28 @@ The one writer of a block is the process that made it. Nothing here takes a lock
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
 import secrets
+import struct
 import time
 from pathlib import Path
 
 from exporter import host
 from exporter.block.layout import (
+    CLOSING,
     COMMIT_WORD,
     CPU_WORD,
     EXIT_NOTE_WORD,
     EXIT_NOTES,
     HEADER_BYTES,
     HEARTBEAT_WORD,
+    OPEN,
+    PREDECESSOR_WORD,
+    SCRATCH_BYTES,
+    STATE_WORD,
     TABLE_BYTES,
     VALUES_BYTES,
     BlockHeader,
@@ -26,69 +33,97 @@ from exporter.block.layout import (
     encode_family,
     encode_series,
 )
-from exporter.errors import StoreError, StoreFull
-from exporter.metric import Family
+from exporter.errors import BlockFull, StoreError, StoreFull
+from exporter.metric import OTHER, Family
 
 # Pages are reserved before they are touched, so that a full tmpfs is an error and not a SIGBUS.
 RESERVE_BYTES = 64 << 10
 BLOCK_BYTES = HEADER_BYTES + TABLE_BYTES + VALUES_BYTES
+# What may pass: there may be room again later.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+# Only for the rows `__other__`, in which what a full block cannot take is recorded.
+SPARE_TABLE_BYTES = 32 << 10
+SPARE_VALUES_BYTES = 256 << 10
 
 
 class BlockWriter:
     """A live block in a file of its own, locked for as long as this process lives.
 
     `values` is the whole block as float64, indexed by a series' index; `words` the same as uint64.
+    At `scratch_index` begins room that no reader looks at, for one series of any family.
     """
 
-    def __init__(self, directory: Path, role: str) -> None:
-        """Create the block's file. Raises StoreError when the directory cannot take it."""
+    is_shared = True
+    scratch_index = (BLOCK_BYTES - SCRATCH_BYTES) // 8
+
+    def __init__(self, directory: Path, role: str, *, predecessor: int = 0) -> None:
+        """Create the block's file. Raises StoreError when that cannot be, StoreFull when not now.
+
+        `predecessor` is the id of the block of this process that `succeed` will be called with.
+        """
         self.header = _new_header(role)
         self.path = directory / f"{role}-{self.header.pid}-{self.header.block_id:016x}.block"
+        self._predecessor = predecessor
         self._families: dict[str, int] = {}
         self._committed = 0
         self._used_values = 0
         self._reserved = {"table": 0, "values": 0}
-        self._is_closed = False
+        self._cpu_ns_before = 0
+        self._descriptors: tuple[int, ...] = ()
         try:
-            self._descriptor, self._lock_descriptor = self._create_file()
-        except OSError as error:
-            raise StoreError(f"cannot create {self.path}: {error.strerror}") from error
-        try:
-            self._map = mmap.mmap(self._descriptor, self._file_bytes())
+            self._map = self._make_map()
         except OSError as error:
             self.discard()
-            raise StoreError(f"cannot map {self.path}: {error.strerror}") from error
+            kind = StoreFull if error.errno in NO_ROOM else StoreError
+            raise kind(f"cannot create {self.path}: {error.strerror}") from error
         buffer = memoryview(self._map)
         self._bytes = buffer
         self.values = buffer.cast("d")
         self.words = buffer.cast("Q")
-        self.beat()
+        if not predecessor:
+            self.beat()
 
     def add_series(self, family: Family, labels: tuple[str, ...], initial: float) -> int:
         """Publish a series whose value stands at `initial`; return the index of its `created` cell.
 
-        Raises StoreFull when the block or the file system has no room.
+        Raises StoreFull when the file system has no room, BlockFull when the block has none.
         """
+        is_other = OTHER in labels
         family_id = self._family_id(family)
         index = (self.header.values_offset + self._used_values) // 8
         entry = encode_series(SeriesEntry(family_id, labels, index))
         end = self._used_values + family.cells * 8
-        if end > self.header.values_bytes:
-            raise StoreFull(f"the values of {self.path.name} are full")
+        spare = SCRATCH_BYTES + (0 if is_other else SPARE_VALUES_BYTES)
+        if end > self.header.values_bytes - spare:
+            raise BlockFull(f"the values of {self.path.name} are full")
         self._reserve("values", self.header.values_offset, end)
-        self._reserve_entry(entry)
+        self._reserve_entry(entry, 0 if is_other else SPARE_TABLE_BYTES)
         self.values[index] = time.time()
         if initial:
             self.values[index + 1] = initial
         self._publish(entry)
-        # Only now: what failed leaves no gap, so that a forked process finds the same indices.
-        self._used_values = end
+        self._used_values = end  # Only now: what failed leaves no gap.
         return index
 
     def beat(self) -> None:
         """Write the sign of life and the CPU time used so far."""
         self.words[HEARTBEAT_WORD] = time.monotonic_ns()
-        self.words[CPU_WORD] = time.process_time_ns()
+        self.words[CPU_WORD] = time.process_time_ns() - self._cpu_ns_before
+
+    def succeed(self, old: "BlockWriter") -> None:
+        """Become the block of this process in place of its predecessor, by one store.
+
+        Nothing is recorded in either meanwhile. The CPU time used until now stays the old one's.
+        """
+        self._cpu_ns_before = time.process_time_ns()
+        self.words[EXIT_NOTE_WORD] = old.words[EXIT_NOTE_WORD]
+        self.beat()
+        old.give_way(self._cpu_ns_before)
+
+    def give_way(self, cpu_ns: int) -> None:
+        """Be the block of this process no more. It has used so much CPU time until now."""
+        self.words[CPU_WORD] = cpu_ns - self._cpu_ns_before
+        self.words[STATE_WORD] = CLOSING
 
     def note_exit(self, cause: str) -> None:
         """Note why this process ends; the first note wins. One store.
@@ -100,10 +135,9 @@ class BlockWriter:
 
     def close(self) -> None:
         """Give up the lock: from now on the block is a dead process's. Its values stay readable."""
-        if not self._is_closed:
-            self._is_closed = True
-            os.close(self._lock_descriptor)
-            os.close(self._descriptor)
+        descriptors, self._descriptors = self._descriptors, ()
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def discard(self) -> None:
         """Delete the block, in which nothing was recorded yet."""
@@ -121,45 +155,48 @@ class BlockWriter:
             view.release()  # Once more does no harm.
         self._map.close()
 
-    def _create_file(self) -> tuple[int, int]:
+    def _make_map(self) -> mmap.mmap:
         new = self.path.with_suffix(".new")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o600)
-        opened = [descriptor]
+        self._descriptors = (descriptor,)
         try:
-            os.ftruncate(descriptor, self._file_bytes())
+            os.ftruncate(descriptor, BLOCK_BYTES)
             os.posix_fallocate(descriptor, 0, HEADER_BYTES)
-            os.pwrite(descriptor, self.header.encode(), 0)
+            os.posix_fallocate(descriptor, BLOCK_BYTES - SCRATCH_BYTES, SCRATCH_BYTES)
+            os.pwrite(descriptor, self._head(), 0)
             # A descriptor of its own: a lock on the mapped one would live on in a forked child.
             lock_descriptor = os.open(new, os.O_RDWR | os.O_CLOEXEC)
-            opened.append(lock_descriptor)
+            self._descriptors = (lock_descriptor, descriptor)
             fcntl.flock(lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mapped = mmap.mmap(descriptor, BLOCK_BYTES)
             new.rename(self.path)
         except OSError:
-            for each in opened:
-                os.close(each)
             with contextlib.suppress(OSError):
                 new.unlink()
             raise
-        return descriptor, lock_descriptor
+        return mapped
 
-    def _file_bytes(self) -> int:
-        return self.header.values_offset + self.header.values_bytes
+    def _head(self) -> bytes:
+        head = bytearray(self.header.encode())
+        struct.pack_into("<Q", head, STATE_WORD * 8, OPEN)
+        struct.pack_into("<Q", head, PREDECESSOR_WORD * 8, self._predecessor)
+        return bytes(head)
 
     def _family_id(self, family: Family) -> int:
         family_id = self._families.get(family.name)
         if family_id is None:
             family_id = len(self._families)
             entry = encode_family(family_id, family)
-            self._reserve_entry(entry)
+            self._reserve_entry(entry, 0)
             self._publish(entry)
             self._families[family.name] = family_id
         return family_id
 
-    def _reserve_entry(self, entry: bytes) -> None:
+    def _reserve_entry(self, entry: bytes, spare: int) -> None:
         end = self._committed + len(entry)
-        if end > self.header.table_bytes:
-            raise StoreFull(f"the table of {self.path.name} is full")
+        if end > self.header.table_bytes - spare:
+            raise BlockFull(f"the table of {self.path.name} is full")
         self._reserve("table", self.header.table_offset, end)
 
     def _publish(self, entry: bytes) -> None:
@@ -173,12 +210,26 @@ class BlockWriter:
         reserved = self._reserved[region]
         if end <= reserved:
             return
+        if not self._descriptors:
+            raise StoreFull(f"{self.path.name} has been closed")
         more = -(-(end - reserved) // RESERVE_BYTES) * RESERVE_BYTES
         try:
-            os.posix_fallocate(self._descriptor, offset + reserved, more)
+            os.posix_fallocate(self._descriptors[-1], offset + reserved, more)
         except OSError as error:
             raise StoreFull(f"no room for {self.path.name}: {error.strerror}") from error
         self._reserved[region] = reserved + more
+
+
+class PrivateBlock(BlockWriter):
+    """A block in memory that nobody else sees, while the directory has no room for one."""
+
+    is_shared = False
+
+    def _make_map(self) -> mmap.mmap:
+        return mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+    def _reserve(self, region: str, offset: int, end: int) -> None:
+        """Untouched pages of private memory cost nothing and need no reserving."""
 
 
 def _new_header(role: str) -> BlockHeader:

@@ -142,7 +142,7 @@ for _ in range(3):
     assert "work_seconds_count 3.0" in shown
 
 
-def test_metrics_beyond_what_a_block_holds_are_recorded_nowhere(store_path: Path) -> None:
+def test_label_sets_beyond_what_a_block_holds_are_recorded_as_other(store_path: Path) -> None:
     body = """
 import logging
 logging.disable(logging.CRITICAL)
@@ -160,6 +160,7 @@ print("recorded", flush=True)
     process.communicate()
     assert process.returncode == 0
     assert "many0_total" in text(store_path)
+    assert 'wide_count{kind="__other__"} 1.0' in text(store_path)
 
 
 @pytest.mark.parametrize(

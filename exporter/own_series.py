@@ -1,0 +1,165 @@
+"""The series of this process: which there are, where they stand, and their move to another block.
+
+Children and bundles are kept by those who record with them, so a move binds them all anew. Nothing
+here takes the recorder's lock for growth: the recorder does.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from exporter.block.writer import BlockWriter
+from exporter.bundle import Bundle
+from exporter.child import Child, Lock, Memory, make_child
+from exporter.errors import StoreFull
+from exporter.metric import Family
+
+Key = tuple[str, tuple[str, ...]]
+Carried = Literal["everything", "gauges", "nothing"]
+
+
+class OwnSeries:
+    """All series of one process, in one block.
+
+    A series for which there was no room records into the block's scratch room, where nobody reads.
+    """
+
+    def __init__(self, writer: BlockWriter, lock: Lock, reopen: Callable[[], None]) -> None:
+        """Begin without series; `reopen` is what a record calls that finds its memory released."""
+        self._writer = writer
+        self._reopen = reopen
+        self._children: dict[Key, Child] = {}
+        self._shown: dict[str, int] = {}  # series by family, without the removed
+        self._ended: set[Key] = set()
+        # Those that others may still hold although the series has no place any more.
+        self._homeless: weakref.WeakSet[Child] = weakref.WeakSet()
+        self._bundles: weakref.WeakSet[Bundle] = weakref.WeakSet()
+        self.memory = Memory(writer.values, writer.words, lock, reopen)
+
+    def get(self, name: str, values: tuple[str, ...]) -> Child | None:
+        """Return the child of a series that there is, removed or not."""
+        return self._children.get((name, values))
+
+    def count(self, name: str) -> int:
+        """Return how many series of a family are shown."""
+        return self._shown.get(name, 0)
+
+    def add(self, family: Family, values: tuple[str, ...]) -> Child:
+        """Publish a new series and return its child. Raises StoreFull."""
+        index = self._writer.add_series(family, values, _initial(family))
+        return self._keep(family, values, index)
+
+    def add_unseen(self, family: Family, values: tuple[str, ...]) -> Child:
+        """Return a child of a series for which there is no room."""
+        child = self._keep(family, values, self._writer.scratch_index)
+        self._homeless.add(child)
+        return child
+
+    def end(self, child: Child) -> None:
+        """Remove a series."""
+        key = self._key_of(child)
+        if key is not None and not child.is_ended:
+            child.end()
+            self._ended.add(key)
+            self._shown[child.family.name] -= 1
+
+    def begin_again(self, child: Child) -> None:
+        """Show a series again that was removed."""
+        key = self._key_of(child)
+        if key is not None and child.is_ended:
+            child.begin_again()
+            self._ended.discard(key)
+            self._shown[child.family.name] += 1
+
+    def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Bundle:
+        """Return children that are updated together."""
+        bundle = Bundle(counters, histograms, self.memory)
+        self._bundles.add(bundle)
+        return bundle
+
+    @property
+    def would_shrink(self) -> bool:
+        """Whether another block would have clearly more room, without the removed series."""
+        return len(self._ended) * 4 >= len(self._children)
+
+    def move(self, writer: BlockWriter, switch: Callable[[], None], carried: Carried) -> None:
+        """Go on in another block, without the removed series.
+
+        `carried` says whose values are taken along. `switch` is called when the new block holds
+        them, while nothing can be recorded.
+        """
+        places, unseen = self._publish(writer)
+        lock = self.memory.lock
+        memory = Memory(writer.values, writer.words, lock, self._reopen)
+        lock.acquire()
+        try:
+            for child, index in places:
+                if carried == "everything" or (
+                    carried == "gauges" and child.family.kind == "gauge"
+                ):
+                    _copy(child, writer, index)
+            switch()
+            self._writer = writer
+            self._bind(memory, places, unseen)
+        finally:
+            lock.release()
+
+    def release(self, lock: Lock) -> None:
+        """Make every record fail inside and reopen, after a fork; `lock` is a fresh one."""
+        for view in (self.memory.cells, self.memory.words):
+            view.release()
+        self.memory = Memory(self.memory.cells, self.memory.words, lock, self._reopen)
+        for child in (*self._children.values(), *self._homeless):
+            child.bind(self.memory, 0)
+        for bundle in self._bundles:
+            bundle.bind(self.memory)
+
+    def _keep(self, family: Family, values: tuple[str, ...], index: int) -> Child:
+        child = make_child(family, values, self.memory, index)
+        self._children[family.name, values] = child
+        self._shown[family.name] = self.count(family.name) + 1
+        return child
+
+    def _key_of(self, child: Child) -> Key | None:
+        key = (child.family.name, child.values)
+        return key if self._children.get(key) is child else None
+
+    def _publish(self, writer: BlockWriter) -> tuple[list[tuple[Child, int]], list[Child]]:
+        places, unseen = [], []
+        for child in self._children.values():
+            if child.is_ended:
+                continue
+            try:
+                index = writer.add_series(child.family, child.values, _initial(child.family))
+                places.append((child, index))
+            except StoreFull:
+                unseen.append(child)
+        return places, unseen
+
+    def _bind(self, memory: Memory, places: list[tuple[Child, int]], unseen: list[Child]) -> None:
+        self.memory = memory
+        for key in self._ended:
+            self._homeless.add(self._children.pop(key))
+        self._ended.clear()
+        self._homeless.update(unseen)
+        for child in self._homeless:
+            child.bind(memory, self._writer.scratch_index)
+        for child, index in places:
+            child.bind(memory, index)
+            self._homeless.discard(child)
+        for bundle in self._bundles:
+            bundle.bind(memory)
+
+
+def _copy(child: Child, writer: BlockWriter, index: int) -> None:
+    """Take a series along as it stands; under the lock of both memories."""
+    first = child.index - 1
+    writer.values[index : index + child.family.cells] = child.cells[
+        first : first + child.family.cells
+    ]
+
+
+def _initial(family: Family) -> float:
+    """Return the value of a series that nothing has been recorded in."""
+    return math.nan if family.kind == "gauge" and family.merge != "sum" else 0.0
