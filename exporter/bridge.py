@@ -4,11 +4,13 @@ Counter, Gauge, Histogram and Summary then appear in the exporter's scrape, merg
 and the program's own code stays as it is. prometheus_client asks `values.ValueClass` for a place to
 keep each number of a metric; this module gives it places in the store.
 
-Not carried: Info, Enum, custom collectors, units, and exemplars without a `trace_id` of 32
-hexadecimal digits.
+What else a registry has, registry_copies.py shows. Not carried: units, exemplars without a
+`trace_id` of 32 hexadecimal digits, NaN (which unsets a gauge), and metrics that a store cannot
+keep, which are named in a warning and go on in the process alone.
 """
 
 import logging
+import math
 import os
 import re
 import threading
@@ -16,7 +18,7 @@ import weakref
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import prometheus_client
 from prometheus_client import values
@@ -25,9 +27,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from exporter.child import Child
 from exporter.errors import CatalogueError, ExporterError
 from exporter.metric import Family, GaugeRule, Label
+from exporter.registry_copies import RegistryCopies
 from exporter.store_recorder import StoreRecorder
 
 OWN_PREFIX = "inferometer_"
+TICK_SECONDS = 1.0
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _RULES: dict[str, GaugeRule] = {"sum": "sum", "max": "max", "min": "min", "mostrecent": "latest"}
 
@@ -46,7 +50,7 @@ def install(recorder: StoreRecorder) -> None:
     Gauges follow their `multiprocess_mode`: `sum`, `max`, `min` and `mostrecent` outlive the
     process that set them, their `live…` forms do not, `all` and `liveall` have a label `pid` and
     show live processes. Raises ExporterError when PROMETHEUS_MULTIPROC_DIR is set, which asks for
-    the opposite.
+    the opposite, and later when a metric's name begins with `inferometer_`.
     """
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ:
         raise ExporterError(
@@ -59,7 +63,17 @@ def install(recorder: StoreRecorder) -> None:
     )
     if early:
         logger.warning("created too early to be recorded in the store: %s", ", ".join(early))
+    recorder.ensure_ticking(TICK_SECONDS)
     places = _Places(recorder)
+
+    values.ValueClass = _value_class(places)
+    recorder.on_tick(places.end_unused)
+    recorder.on_tick(RegistryCopies(recorder, prometheus_client.REGISTRY).copy)
+    recorder.on_fork(places.forget_parent)
+
+
+def _value_class(places: "_Places") -> "type[_StoreValue]":
+    """Return what prometheus_client will make each number of a metric of."""
 
     class StoreValue(_StoreValue):
         def __init__(  # noqa: PLR0917 - prometheus_client's own order
@@ -76,8 +90,7 @@ def install(recorder: StoreRecorder) -> None:
             metric = _Metric(kind, metric_name, help_text, multiprocess_mode)
             places.give(self, metric, name, dict(zip(labelnames, labelvalues, strict=True)))
 
-    values.ValueClass = StoreValue
-    recorder.on_tick(places.end_unused)
+    return StoreValue
 
 
 class _StoreValue:
@@ -93,22 +106,31 @@ class _StoreValue:
         self.metric_name = ""
         self.places: _Places | None = None
         self._exemplar: _Exemplar | None = None
+        # Where the number is while it has no place in the store.
+        self._private: Any = values.MutexValue("", "", "", (), (), "")  # type: ignore[no-untyped-call]
 
     def inc(self, amount: float) -> None:
         child = self._child()
-        if child is not None:
+        if child is None:
+            self._private.inc(amount)
+        elif child.family.kind == "gauge":
+            child.inc(amount)
+        else:
             child.add(self.place, amount)
 
     def set(self, value: float, timestamp: float | None = None) -> None:
         child = self._child()
-        if child is not None and child.family.kind == "gauge":
+        if child is None:
+            self._private.set(value, timestamp)
+        elif child.family.kind == "gauge":
             child.set(value, stamp=timestamp or 0.0)
-        elif child is not None:
+        else:
             child.put(self.place, value)
 
     def get(self) -> float:
         child = self._child()
-        return child.get(self.place) if child is not None else 0.0
+        value = float(self._private.get() if child is None else child.get(self.place))
+        return 0.0 if math.isnan(value) else value
 
     def set_exemplar(self, exemplar: _Exemplar) -> None:
         self._exemplar = exemplar
@@ -130,7 +152,7 @@ class _Metric:
 
     def __init__(self, kind: str, name: str, text: str, mode: str) -> None:
         if name.startswith(OWN_PREFIX):
-            raise CatalogueError(f"{name}: names that begin with {OWN_PREFIX} are Inferometer's")
+            raise ExporterError(f"{name}: names that begin with {OWN_PREFIX} are Inferometer's")
         self.kind, self.name, self.text, self.mode = kind, name, text, mode
 
     def family(self, labels: Sequence[str], bounds: tuple[float, ...] = ()) -> Family:
@@ -165,15 +187,25 @@ class _Places:
         # The numbers of a histogram come one by one; its bounds are known with the last.
         self._pending: dict[tuple[str, tuple[str, ...]], list[tuple[_StoreValue, float]]] = {}
         self._lock = threading.Lock()  # of the tally; a finaliser must not take it
+        self._left_out: set[str] = set()
+        self._by_pid: weakref.WeakSet[_StoreValue] = weakref.WeakSet()
         self._users: Tally[Child] = Tally()
         self._unused: deque[Child] = deque()
 
     def give(self, value: _StoreValue, metric: _Metric, name: str, labels: dict[str, str]) -> None:
+        try:
+            self._give(value, metric, name, labels)
+        except CatalogueError as error:
+            if metric.name not in self._left_out:
+                self._left_out.add(metric.name)
+                logger.warning("%s stays in this process, not in the store: %s", metric.name, error)
+
+    def _give(self, value: _StoreValue, metric: _Metric, name: str, labels: dict[str, str]) -> None:
         if metric.kind == "histogram":
             self._give_of_histogram(value, metric, labels)
         elif metric.kind == "gauge" and metric.mode in {"all", "liveall"}:
-            value.labels, value.places, value.metric_name = labels, self, metric.name
             self._recorder.add_family(metric.family((*labels, "pid")))
+            value.labels, value.places, value.metric_name = labels, self, metric.name
             self.place_by_pid(value)
         else:
             family = metric.family(tuple(labels))
@@ -187,6 +219,15 @@ class _Places:
         value.pid = os.getpid()
         labels = {**value.labels, "pid": str(value.pid)}
         self._bind(value, self._recorder.child(value.metric_name, **labels), 0)
+        self._by_pid.add(value)
+
+    def forget_parent(self) -> None:
+        """Leave the parent its rows, and the lock to a thread that does not exist here."""
+        self._lock = threading.Lock()
+        for value in self._by_pid:
+            if value.child is not None:
+                self._recorder.remove(value.child)
+        self._by_pid.clear()
 
     def end_unused(self) -> None:
         """End the series whose last number has gone; a finaliser may not do so itself."""

@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan
 from typing import Protocol
 
 from exporter.exemplar_slots import note_exemplar
@@ -118,15 +119,7 @@ class Child:
 
     def dec(self, amount: float = 1.0) -> None:
         """Subtract from a gauge."""
-        try:
-            self.acquire()
-            try:
-                self.cells[self.index] -= amount
-            finally:
-                self.release()
-        except ValueError:
-            self.memory.reopen()
-            self.dec(amount)
+        self.inc(-amount)
 
     def set(self, value: float, *, stamp: float = 0.0) -> None:
         """Set a gauge; NaN unsets it.
@@ -141,6 +134,7 @@ class Child:
             finally:
                 self.release()
         except ValueError:
+            value, stamp = float(value), float(stamp)  # What is no number would fail again.
             self.memory.reopen()
             self.set(value, stamp=stamp)
 
@@ -210,14 +204,16 @@ class GaugeChild(Child):
     __slots__ = ()
 
     def inc(self, amount: float = 1.0, trace_id: bytes | None = None) -> None:  # noqa: ARG002
-        """Add to the gauge."""
+        """Add to the gauge; one that is not set begins at 0."""
         try:
             self.acquire()
             try:
-                self.cells[self.index] += amount
+                value = self.cells[self.index]
+                self.cells[self.index] = amount if isnan(value) else value + amount
             finally:
                 self.release()
         except ValueError:
+            amount = float(amount)
             self.memory.reopen()
             self.inc(amount)
 

@@ -224,6 +224,8 @@ def _add_gauges(
     for entry in entries:
         index = entry.index - start
         kept = [values for values in arrays if values[index] >= 0]  # not removed
+        if family.outlives_process:
+            _note_gauge(merged, entry.labels, blocks, index)
         if not kept:
             continue
         cells = [(values[index + 1], values[index + 2]) for values in kept]
@@ -242,6 +244,20 @@ def _add_gauges(
             # Other processes have it too, in blocks of another table.
             both = [(series.cells[0], series.stamp), (value, stamp)]
             series.cells[0], series.stamp = reduced(family.merge, both)
+
+
+def _note_gauge(
+    merged: MergedFamily, labels: LabelValues, blocks: list[BlockReader], index: int
+) -> None:
+    """Note that some process has removed a gauge that others may have left, or has it still."""
+    live = [block.values[index] for block in blocks if block.is_alive and block.is_current]
+    is_removed = min(live or [block.values[index] for block in blocks]) < 0
+    if is_removed or labels in merged.series:
+        series = _series_of(merged, labels)
+        if not series.cells:
+            series.cells, series.stamp = [0.0], UNSET
+        series.is_removed = series.is_removed or is_removed
+        series.is_active = series.is_active or any(created >= 0 for created in live)
 
 
 def _is_mergeable(recorded: Family, shown: Family) -> bool:

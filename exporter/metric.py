@@ -102,22 +102,35 @@ class Family:
         object.__setattr__(self, "classic_places", places)
 
     def check(self) -> None:
-        """Raise CatalogueError when a definition that was read is not one that can be shown."""
+        """Raise CatalogueError when the definition is not one that can be kept and shown."""
         texts = (self.name, self.kind, self.help, self.merge, *self.label_names)
         if not all(isinstance(text, str) for text in texts):
             raise CatalogueError(f"the definition of {self.name!r} is of wrong types")
-        self.help.encode()
-        is_named = METRIC_NAME.fullmatch(self.name) and all(
-            map(LABEL_NAME.fullmatch, self.label_names)
-        )
-        if not is_named or len(set(self.label_names)) != len(self.label_names):
-            raise CatalogueError(f"{self.name!r} or one of its labels is no valid name")
+        if not METRIC_NAME.fullmatch(self.name) or self.name == "_total":
+            raise CatalogueError(f"{self.name!r} is no valid name of a metric")
+        for name in self.label_names:
+            if not LABEL_NAME.fullmatch(name) or name.startswith("__") or name in self._own_labels:
+                raise CatalogueError(f"{self.name} cannot have a label {name!r}")
+        if len(set(self.label_names)) != len(self.label_names):
+            raise CatalogueError(f"{self.name} has a label twice: {list(self.label_names)}")
+        if not _is_encodable(self.help):
+            raise CatalogueError(f"the help text of {self.name} is no Unicode text")
         if self.kind not in get_args(Kind) or self.merge not in get_args(GaugeRule):
             raise CatalogueError(f"{self.name} has the kind {self.kind!r} and rule {self.merge!r}")
         if (self.buckets and self.kind != "histogram") or len(self.buckets) > MOST_BUCKETS:
-            raise CatalogueError(f"{self.name} has {len(self.buckets)} buckets")
+            raise CatalogueError(
+                f"{self.name}, a {self.kind}, has {len(self.buckets)} buckets; "
+                f"a histogram may have {MOST_BUCKETS}"
+            )
         if type(self.max_series) is not int or not 0 < self.max_series <= MOST_SERIES:
-            raise CatalogueError(f"{self.name} may have {self.max_series!r} series")
+            raise CatalogueError(
+                f"{self.name} may have {self.max_series!r} series; 1 to {MOST_SERIES} are possible"
+            )
+
+    @property
+    def _own_labels(self) -> tuple[str, ...]:
+        """The labels that the exposition itself adds."""
+        return {"histogram": ("le",), "summary": ("quantile",)}.get(self.kind, ())
 
     @property
     def open_labels(self) -> frozenset[str]:
@@ -152,8 +165,8 @@ class Family:
     @property
     def unit(self) -> str:
         """The base unit that the name ends with, or nothing."""
-        suffix = self.name.removesuffix("_total").rpartition("_")[2]
-        return suffix if suffix in UNITS else ""
+        _, separator, suffix = self.name.removesuffix("_total").rpartition("_")
+        return suffix if separator and suffix in UNITS else ""
 
     @property
     def value_cells(self) -> int:
@@ -173,6 +186,14 @@ class Family:
     def cells(self) -> int:
         """How many 8-byte values one series takes in a block (see block/layout.py)."""
         return self.value_cells + EXEMPLAR_CELLS * self.exemplar_slots
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def counter(

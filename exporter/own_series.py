@@ -64,6 +64,15 @@ class OwnSeries:
             self._ended.add(key)
             self._shown[child.family.name] -= 1
 
+    def forget(self, child: Child) -> None:
+        """Take a series out that is in no block of this process."""
+        key = self._key_of(child)
+        if key is not None:
+            del self._children[key]
+            self._shown[child.family.name] -= not child.is_ended
+            self._ended.discard(key)
+            self._homeless.add(child)
+
     def begin_again(self, child: Child) -> None:
         """Show a series again that was removed."""
         key = self._key_of(child)

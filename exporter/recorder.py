@@ -48,7 +48,7 @@ def open_recorder(
     role: str,
     *,
     families: Iterable[Family],
-    make_lock: Callable[[], Lock] = threading.Lock,
+    make_lock: Callable[[], Lock] = threading.RLock,
     tick_seconds: float | None = None,
 ) -> StoreRecorder:
     """Open this process's block and return its recorder.

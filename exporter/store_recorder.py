@@ -1,22 +1,25 @@
 """The recorder of one process, which writes to a block of its own in a store directory."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
+from exporter.block.layout import SCRATCH_BYTES
 from exporter.block.writer import BlockWriter, PrivateBlock
 from exporter.bundle import Record
+from exporter.catalogue.itself import DROPPED_SERIES
 from exporter.child import Child, Lock
 from exporter.errors import BlockFull, CatalogueError, StoreError, StoreFull
 from exporter.metric import Family
 from exporter.own_series import Carried, OwnSeries
 from exporter.process_hooks import start_ticking, tell_after_fork
 
-DROPPED_SERIES = "inferometer_dropped_series_total"
 STARTS = "inferometer_process_starts_total"
+ROLE = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +46,16 @@ class StoreRecorder:
         """Open the block. Use `open_recorder`, which declares what every process records."""
         self._directory = directory
         self._role = role
+        if not ROLE.fullmatch(role):
+            raise CatalogueError(f"{role!r} is no role of 1 to 16 of the characters a-z 0-9 _ -")
         self._families: dict[str, Family] = {}
-        for family in families:
+        for family in (*families, DROPPED_SERIES):
             self.add_family(family)
         self._make_lock = make_lock
         self._tick_seconds = tick_seconds
         self._growth = threading.Lock()
         self._tick_calls: list[Callable[[], None]] = []
+        self._fork_calls: list[Callable[[], None]] = []
         self._retried = time.monotonic()
         self._is_full_logged = False
         self._is_forked = False
@@ -83,12 +89,27 @@ class StoreRecorder:
         Raises CatalogueError if its name is taken by another, or if it is none that can be shown.
         """
         family.check()
-        if self._families.setdefault(family.name, family) != family:
-            raise CatalogueError(f"{family.name} is there already, defined differently")
+        if family.cells * 8 > SCRATCH_BYTES:
+            raise CatalogueError(f"a series of {family.name} takes {family.cells * 8} bytes")
+        base = family.name.removesuffix("_total")
+        for name in (family.name, base, f"{base}_total"):
+            if self._families.get(name, family) != family:
+                raise CatalogueError(f"{name} is there already, defined differently")
+        self._families[family.name] = family
 
     def on_tick(self, call: Callable[[], None]) -> None:
         """Have `call` made with every tick."""
         self._tick_calls.append(call)
+
+    def on_fork(self, call: Callable[[], None]) -> None:
+        """Have `call` made in every forked process, before anything is recorded there."""
+        self._fork_calls.append(call)
+
+    def ensure_ticking(self, seconds: float) -> None:
+        """Let a thread tick if nobody was asked to."""
+        if self._tick_seconds is None:
+            self._tick_seconds = seconds
+            start_ticking(self.tick, seconds)
 
     def remove(self, child: Child) -> None:
         """End a series: it is shown no more, unless another process still has it.
@@ -96,9 +117,11 @@ class StoreRecorder:
         Ask for the child anew to record in it again. What it had counted is kept for that case,
         while there is room.
         """
-        self._reopen()
         with self._growth:
-            self._series.end(child)
+            if self._is_forked:
+                self._series.forget(child)  # This process shows nothing yet.
+            else:
+                self._series.end(child)
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
         """Return one call that adds to all counters and observes in all histograms under one lock.
@@ -177,6 +200,8 @@ class StoreRecorder:
         self._series.release(self._make_lock())
         self._writer.abandon()
         self._is_forked = True
+        for call in self._fork_calls:
+            call()
 
     def _reopen(self) -> None:
         """Open a block of this process's own if it was forked and has none yet."""
@@ -270,7 +295,6 @@ class StoreRecorder:
 
     def _dropped_of(self, family: Family) -> Child | None:
         """Return what counts a family's dropped label sets; it stands at 0 before the first."""
-        if not family.labels or family.name == DROPPED_SERIES:
+        if not family.labels or family is DROPPED_SERIES:
             return None
-        is_counted = DROPPED_SERIES in self._families
-        return self.child(DROPPED_SERIES, family=family.name) if is_counted else None
+        return self.child(DROPPED_SERIES.name, family=family.name)

@@ -7,6 +7,14 @@ SKIP_REASONS = (
     "empty", "truncated", "magic", "version", "corrupt", "owner", "not_regular", "unreadable",
     "foreign" )  # fmt: skip
 
+# Every recorder has it, whatever else it records.
+DROPPED_SERIES = counter(
+    "inferometer_dropped_series_total",
+    "Label sets that were folded into __other__ because their family was at its limit.",
+    Label("family"),
+    by=ROLES,
+)
+
 FAMILIES = (
     gauge(
         "inferometer_build_info",
@@ -27,11 +35,7 @@ FAMILIES = (
     gauge("inferometer_exporter_render_seconds", "How long rendering the last scrape took."),
     gauge("inferometer_exporter_series", "Series in this scrape that come from the store."),
     gauge("inferometer_exporter_blocks", "Processes' blocks read for this scrape."),
-    counter(
-        "inferometer_dropped_series_total",
-        "Label sets that were folded into __other__ because their family was at its limit.",
-        Label("family"), by=ROLES,
-    ),
+    DROPPED_SERIES,
     gauge(
         "inferometer_exporter_skipped_files",
         "Files in the store directory that are not readable blocks, by reason.",

@@ -117,10 +117,9 @@ assert os.wait()[1] == 0
     )
 
     series = StoreReader(store_path).view().families["events_total"].series
-    assert {labels: s.cells[0] for labels, s in series.items() if s.cells[0]} == {
-        ("a",): 7,
-        ("b",): 100,
-    }
+    found = {labels[0]: s.cells[0] for labels, s in series.items() if s.cells[0]}
+    # A short label set may find room where the long ones did not.
+    assert found in ({"a": 7, "b": 100}, {"a": 7, "__other__": 100})
 
 
 def test_a_label_that_is_no_text_is_replaced(store_path: Path) -> None:
