@@ -65,8 +65,9 @@ def _run(settings: ExporterSettings) -> None:
     scheme = "https" if config.current().tls else "http"
     for server in servers:
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
-        host, port = server.server_address[:2]
-        logger.info("metrics on %s://%s:%d%s", scheme, host, port, web.telemetry_path)
+        host, port = str(server.server_address[0]), server.server_address[1]
+        name = f"[{host}]" if ":" in host else host
+        logger.info("metrics on %s://%s:%d%s", scheme, name, port, web.telemetry_path)
     while not stopping.wait(FOLD_SECONDS):
         scraper.fold()
     for server in servers:

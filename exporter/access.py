@@ -9,22 +9,25 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 MOST_KEPT = 100
-
-# Compared against when the user is unknown, so that the answer takes as long as for a known one.
-_NOBODY = b"$2b$10$CwTycUXWue0Thq9StjUM0uJ8mrqrJfs2kOYh5vGkqVb0m7uQ9e8hG"
+BCRYPT_BYTES = 72  # of a password that count
 
 
 class Authenticator:
     """Checks the Authorization header against bcrypt hashes.
 
     A comparison takes tens of milliseconds by design, so they run one at a time and their outcomes
-    are kept, by a digest and never by the password.
+    are kept, by a digest and never by the password. Who is known does not wait for a comparison,
+    nor do the outcomes of wrong passwords push those of right ones out.
     """
 
     def __init__(self) -> None:
         """Know nobody yet."""
+        self._comparing = threading.Lock()
         self._lock = threading.Lock()
-        self._outcomes: OrderedDict[bytes, bool] = OrderedDict()
+        self._outcomes: dict[bool, OrderedDict[bytes, None]] = {
+            True: OrderedDict(),
+            False: OrderedDict(),
+        }
 
     def admits(self, users: Mapping[str, bytes], authorization: str) -> bool:
         """Return whether the header names one of `users` with the right password."""
@@ -32,15 +35,32 @@ class Authenticator:
         if credentials is None:
             return False
         user, password = credentials
-        hashed = users.get(user, _NOBODY)
+        # An unknown user's password is compared too, so that the answer takes as long.
+        hashed = users.get(user) or max(users.values(), key=_cost)
         key = hashlib.sha256(b"\0".join((hashed, user.encode(), password))).digest()
+        known = self._known(key)
+        if known is None:
+            with self._comparing:
+                known = self._known(key)
+                if known is None:
+                    known = _matches(password, hashed) and user in users
+                    self._keep(key, outcome=known)
+        return known
+
+    def _known(self, key: bytes) -> bool | None:
         with self._lock:
-            if key not in self._outcomes:
-                self._outcomes[key] = _matches(password, hashed) and user in users
-                if len(self._outcomes) > MOST_KEPT:
-                    self._outcomes.popitem(last=False)
-            self._outcomes.move_to_end(key)
-            return self._outcomes[key]
+            for outcome, keys in self._outcomes.items():
+                if key in keys:
+                    keys.move_to_end(key)
+                    return outcome
+        return None
+
+    def _keep(self, key: bytes, *, outcome: bool) -> None:
+        with self._lock:
+            keys = self._outcomes[outcome]
+            keys[key] = None
+            if len(keys) > MOST_KEPT:
+                keys.popitem(last=False)
 
 
 class RateLimit:
@@ -71,9 +91,14 @@ def _matches(password: bytes, hashed: bytes) -> bool:
     import bcrypt  # noqa: PLC0415 - only who names users needs the extra
 
     try:
-        return bcrypt.checkpw(password, hashed)
-    except ValueError:  # No valid hash, or a password that is longer than bcrypt takes.
+        return bcrypt.checkpw(password[:BCRYPT_BYTES], hashed)
+    except ValueError:  # A password with a NUL in it, which bcrypt knows not to be one.
         return False
+
+
+def _cost(hashed: bytes) -> bytes:
+    """Return the two digits of a bcrypt hash that say how long a comparison takes."""
+    return hashed[4:6]
 
 
 def _basic_credentials(authorization: str) -> tuple[str, bytes] | None:

@@ -1,6 +1,7 @@
 """The store directory: where it is, whom it belongs to, what lies in it."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -10,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from exporter.errors import StoreError
+from exporter.errors import StoreError, StoreUnreadable
 
 BLOCK_SUFFIX = ".block"
 RETIRED_NAME = "retired"
@@ -130,7 +131,8 @@ def block_paths(path: Path) -> list[Path]:
     try:
         names = sorted(entry.name for entry in path.iterdir() if entry.suffix == BLOCK_SUFFIX)
     except OSError as error:
-        raise StoreError(f"store directory {path}: {error.strerror}") from error
+        kind = StoreError if error.errno in {errno.ENOENT, errno.ENOTDIR} else StoreUnreadable
+        raise kind(f"store directory {path}: {error.strerror}") from error
     return [path / name for name in names]
 
 

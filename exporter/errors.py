@@ -4,6 +4,7 @@ ExporterError
 ├── SettingsError     a wrong flag or environment variable; the command line ends with exit code 2
 ├── CatalogueError    a family, label or value that the catalogue does not know
 ├── StoreError        the store directory cannot be used; the message says why and what to do
+│   ├── StoreUnreadable  for want of descriptors or memory; a scrape is answered with 503
 │   └── StoreFull     the file system has no room for another series
 │       └── BlockFull the block has none; another block may
 ├── BlockError        a file in the store directory that is not a readable block; `reason` is its
@@ -26,6 +27,10 @@ class CatalogueError(ExporterError):
 
 class StoreError(ExporterError):
     """The store directory cannot be created, locked or trusted."""
+
+
+class StoreUnreadable(StoreError):
+    """Blocks cannot be read for want of descriptors or memory: no total would be right."""
 
 
 class StoreFull(StoreError):

@@ -1,24 +1,25 @@
 """The exporter's own HTTP server: /metrics, health, a landing page. One thread a connection."""
 
-import contextlib
+import errno
 import logging
 import os
 import socket
-import ssl
 import threading
+import time
 from collections.abc import Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedReader
-from urllib.parse import urlsplit
+from io import BufferedReader, BytesIO
 
 from exporter.access import Authenticator, RateLimit
-from exporter.errors import ExporterError, ScrapeRequestError
+from exporter.connections import Connections
+from exporter.errors import ExporterError, ScrapeRequestError, StoreUnreadable
 from exporter.landing_page import landing_page
-from exporter.request_head import HeadReader
+from exporter.request_head import HeadError, HeadReader, read_head
 from exporter.scrape import Scraper
 from exporter.scrape_request import ScrapeRequest
-from exporter.web_config import WebConfig, WebConfigFile
+from exporter.tls import secured_by
+from exporter.web_config import WebConfigFile
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
@@ -29,6 +30,7 @@ IDLE_SECONDS = 75.0
 HEAD_SECONDS = 10.0
 SEND_SECONDS = 10.0
 LISTEN_BACKLOG = 128
+SHORTAGE_SECONDS = 0.1
 MOST_CONNECTIONS = 512  # each is a thread
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Site:
         self.authenticator = Authenticator()
         self.rate_limit = RateLimit()
         self.scrapes = threading.BoundedSemaphore(max_requests) if max_requests else None
-        self.connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self.connections = Connections(MOST_CONNECTIONS)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -75,19 +77,31 @@ class ExporterServer(ThreadingHTTPServer):
     def process_request_thread(self, request: object, client_address: object) -> None:
         """Serve one connection, in its own thread."""
         assert isinstance(request, socket.socket)
-        with contextlib.ExitStack() as stack:
-            if not self.site.connections.acquire(blocking=False):
-                self.shutdown_request(request)
-                return
-            stack.callback(self.site.connections.release)
-            try:
-                # The handshake is made here: a silent client must not keep others from connecting.
-                secured = _secured(request, self.site.config.current())
-            except OSError as error:
-                logger.debug("a TLS handshake failed: %s", error)
-                self.shutdown_request(request)
-                return
+        connections = self.site.connections
+        if not connections.enter():
+            self.shutdown_request(request)
+            return
+        secured = request
+        try:
+            # The handshake is made here: a silent client must not keep others from connecting.
+            config = self.site.config.current()
+            secured = secured_by(request, config.tls, config.allowed_sans)
             super().process_request_thread(secured, client_address)
+        except OSError as error:
+            logger.debug("a TLS handshake failed: %s", error)
+            self.shutdown_request(request)
+        finally:
+            connections.leave(secured)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection. Raises OSError when that cannot be, as socketserver expects."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self.site.connections.make_room()
+                time.sleep(SHORTAGE_SECONDS)  # The connection still waits: do not spin.
+            raise
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Log what a client's connection raised; the server goes on."""
@@ -102,57 +116,73 @@ def listen(address: tuple[str, int]) -> socket.socket:
     except OSError as error:
         host, port = address
         code = error.errno or 0
-        reason = os.strerror(code) if code > 0 else str(error)
+        reason = os.strerror(code) if code > 0 else error.strerror or str(error)
         raise ExporterError(f"cannot listen on {host}:{port}: {reason}") from error
-
-
-def _secured(connection: socket.socket, config: WebConfig) -> socket.socket:
-    """Return the connection under TLS if that is configured. Raises OSError when it fails."""
-    if config.tls is None:
-        return connection
-    connection.settimeout(HEAD_SECONDS)
-    secured = config.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    try:
-        secured.do_handshake()
-        _check_names(secured, config.allowed_sans)
-    except OSError:
-        secured.close()
-        raise
-    return secured
-
-
-def _check_names(connection: ssl.SSLSocket, allowed: frozenset[str]) -> None:
-    if not allowed:
-        return
-    certificate: Mapping[str, object] = connection.getpeercert() or {}
-    names = certificate.get("subjectAltName", ())
-    assert isinstance(names, tuple)
-    if not any(name in allowed for _, name in names):
-        raise OSError("the client's certificate carries none of the allowed names")
 
 
 class _Handler(BaseHTTPRequestHandler):
     """Answers one connection's requests."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # Head and body are two writes.
     server: ExporterServer
 
     def setup(self) -> None:
         super().setup()
         self._head = HeadReader(self.connection, IDLE_SECONDS, HEAD_SECONDS)
-        self.rfile = BufferedReader(self._head)
+        self._reader = BufferedReader(self._head)
 
     def handle_one_request(self) -> None:
-        self._head.expect_head()
-        super().handle_one_request()
+        connections = self.server.site.connections
+        connections.note_silent(self.connection)
+        if not self._head.wait(self._reader):
+            self.close_connection = True
+            return
+        connections.note_busy(self.connection)
+        try:
+            self.raw_requestline, fields = read_head(self._reader)
+            self.rfile = BytesIO(fields)  # For the standard library, in which it looks for fields.
+            if self.parse_request():
+                self._check_head()
+                self._respond()
+        except HeadError as error:
+            self.send_error(error.status, str(error))
+        except (TimeoutError, ConnectionError):
+            self.close_connection = True
 
-    def do_GET(self) -> None:
-        site = self.server.site
-        path = urlsplit(self.path).path
-        self.connection.settimeout(SEND_SECONDS)
+    def _check_head(self) -> None:
+        if self.request_version == "HTTP/1.1" and len(self.headers.get_all("Host", ())) != 1:
+            raise HeadError(400, "a request names its host once")
+        if "close" in _tokens(self.headers.get("Connection", "")):
+            self.close_connection = True
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # A body is not read, so where the next request would begin is unknown.
             self.close_connection = True
+
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,
+        explain: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Answer what could not be understood, also for the standard library."""
+        self.close_connection = True
+        self.request_version = self.protocol_version
+        self.command = self.command or ""
+        self.requestline = getattr(self, "requestline", "")
+        self._answer(code, f"{message or 'this is no request'}\n")
+
+    def _respond(self) -> None:
+        self.connection.settimeout(SEND_SECONDS)
+        if self.command in {"GET", "HEAD"}:
+            self._get()
+        else:
+            self.close_connection = True
+            self._answer(405, "only GET and HEAD\n", Allow="GET, HEAD")
+
+    def _get(self) -> None:
+        site = self.server.site
+        path, _, self._query = self._target()
         if path == HEALTHY_PATH:
             self._answer(200, "healthy\n")
         elif path == READY_PATH:
@@ -166,14 +196,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, f"no such path; there are: {', '.join(site.paths)}\n")
 
-    do_HEAD = do_GET
-
-    def do_POST(self) -> None:
-        # The body is not read, so where the next request would begin is unknown.
-        self.close_connection = True
-        self._answer(405, "only GET and HEAD\n", Allow="GET, HEAD")
-
-    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST
+    def _target(self) -> tuple[str, str, str]:
+        """Return path, `?` and query of what is asked for."""
+        target = self.path
+        if not target.startswith("/"):
+            scheme, _, rest = target.partition("://")
+            if scheme.lower() not in {"http", "https"}:
+                raise HeadError(400, "the request's target is no path")
+            target = "/" + rest.partition("/")[2]
+        return target.partition("?")
 
     def _is_admitted(self) -> bool:
         """Return whether the client may go on; it is answered if not."""
@@ -195,15 +226,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(503, "too many scrapes at once\n", **{"Retry-After": "1"})
             return
         try:
-            request = ScrapeRequest.read(urlsplit(self.path).query, _joined(self.headers))
+            request = ScrapeRequest.read(self._query, _joined(self.headers))
             exposition = self.server.site.scraper.scrape(request)
+            # A body counts until it is sent: bodies that nobody fetches would fill the memory.
+            self._send(200, exposition.body, dict(exposition.headers))
         except ScrapeRequestError as error:
             self._answer(400, f"{error}\n")
-            return
+        except StoreUnreadable as error:
+            self._answer(503, f"{error}\n")
         finally:
             if scrapes is not None:
                 scrapes.release()
-        self._send(200, exposition.body, dict(exposition.headers))
 
     def _ready(self) -> None:
         if self.server.site.scraper.is_ready:
@@ -234,6 +267,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         logger.debug(format, *arguments)
+
+
+def _tokens(value: str) -> set[str]:
+    return {token.strip().lower() for token in value.split(",")}
 
 
 def _joined(headers: Message) -> dict[str, str]:

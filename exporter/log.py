@@ -38,7 +38,7 @@ def _logfmt(fields: Mapping[str, str]) -> str:
 
 def _quoted(value: str) -> str:
     is_plain = value.isprintable() and not set(value) & set(' "=')
-    return value if is_plain and value else json.dumps(value, ensure_ascii=False)
+    return value if is_plain and value else json.dumps(value)
 
 
 FORMATS: dict[str, Callable[[Mapping[str, str]], str]] = {"logfmt": _logfmt, "json": json.dumps}

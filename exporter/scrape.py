@@ -12,11 +12,12 @@ from typing import Protocol
 
 from exporter.collectors import make_collectors
 from exporter.collectors.base import CollectorSettings, family_of
-from exporter.errors import ScrapeRequestError, StoreError
+from exporter.errors import ScrapeRequestError, StoreError, StoreUnreadable
 from exporter.exposition.negotiation import Format, accepts_gzip, choose_format
 from exporter.exposition.openmetrics import OpenMetricsRenderer
 from exporter.exposition.protobuf import ProtobufRenderer
 from exporter.exposition.text import TextRenderer
+from exporter.process_hooks import tell_after_fork
 from exporter.scrape_request import LEAST_TIMEOUT_SECONDS, ScrapeRequest
 from exporter.store_reader import StoreReader
 from exporter.view import MergedFamily, View
@@ -52,7 +53,10 @@ class ExpositionSettings:
 
 
 class Scraper:
-    """Answers scrapes of one store. Safe to use from many threads; one scrape runs at a time."""
+    """Answers scrapes of one store. Safe to use from many threads, and in forked processes.
+
+    One merge runs at a time, and one rendering. Collectors are waited for outside of both.
+    """
 
     def __init__(
         self,
@@ -74,9 +78,18 @@ class Scraper:
             Format.OPENMETRICS_0_0_1: openmetrics,
             Format.PROTOBUF: ProtobufRenderer(with_native=self._settings.with_native),
         }
-        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._rendering = threading.Lock()
         self._render_seconds = 0.0
+        self._fold_problem = ""
         self.is_ready = False
+        tell_after_fork(self)
+
+    def forget_parent(self) -> None:
+        """Go on in a forked process, where the threads that held a lock or collected are not."""
+        self._reading = threading.Lock()
+        self._rendering = threading.Lock()
+        self._collectors.forget_parent()
 
     def collector_states(self) -> dict[str, bool | None]:
         """Return for each collector whether its last run succeeded; None before the first."""
@@ -85,12 +98,12 @@ class Scraper:
     def scrape(self, request: ScrapeRequest) -> Exposition:
         """Return what is asked for, as it is now.
 
-        Raises ScrapeRequestError when a collector is asked for that does not run here.
+        Raises ScrapeRequestError when a collector is asked for that does not run here, and
+        StoreUnreadable when for want of descriptors no total would be right.
         """
         format_ = choose_format(request.accept)
-        deadline = self._deadline(request)
-        with self._lock:
-            families = self._families(request, deadline)
+        families = self.families(request)
+        with self._rendering:
             begun = time.monotonic()
             body = self._renderers[format_].render(families)
             self._render_seconds = time.monotonic() - begun
@@ -101,41 +114,44 @@ class Scraper:
         return Exposition(body, (*headers, ("Content-Length", str(len(body)))))
 
     def families(self, request: ScrapeRequest | None = None) -> list[MergedFamily]:
-        """Return every family that is asked for, merged and collected."""
+        """Return every family that is asked for, merged and collected. Raises as `scrape` does."""
         request = request or ScrapeRequest()
         deadline = self._deadline(request)
-        with self._lock:
-            return self._families(request, deadline)
+        unknown = request.collectors - set(self._collectors.names)
+        if unknown:
+            raise ScrapeRequestError(
+                f"no collector {min(unknown)[:64]!r}; there are {', '.join(self._collectors.names)}"
+            )
+        with self._reading:
+            begun = time.monotonic()
+            view = self._view(request)
+            itself = self._itself(view, time.monotonic() - begun)
+        collected = self._collectors.collect(view, request, deadline)
+        return [
+            *view.families.values(),
+            *collected,
+            *(merged for merged in itself if request.wants(merged.family)),
+        ]
 
     def fold(self) -> None:
         """Fold what dead processes have left.
 
         To be called on a timer as well as before a scrape.
         """
-        with self._lock:
+        with self._reading:
             self._fold()
 
     def _deadline(self, request: ScrapeRequest) -> float:
         allowed = request.timeout_seconds - self._settings.timeout_offset_seconds
         return time.monotonic() + max(allowed, LEAST_TIMEOUT_SECONDS)
 
-    def _families(self, request: ScrapeRequest, deadline: float) -> list[MergedFamily]:
-        unknown = request.collectors - set(self._collectors.names)
-        if unknown:
-            raise ScrapeRequestError(
-                f"no collector {min(unknown)[:64]!r}; there are {', '.join(self._collectors.names)}"
-            )
-        begun = time.monotonic()
-        view = self._view(request)
-        merged = time.monotonic() - begun
-        collected = self._collectors.collect(view, request, deadline)
-        itself = [m for m in self._itself(view, merged) if request.wants(m.family)]
-        return [*view.families.values(), *collected, *itself]
-
     def _view(self, request: ScrapeRequest) -> View:
         try:
             self._fold()
             view = self._reader.view(request.wants)
+        except StoreUnreadable:
+            self.is_ready = False
+            raise
         except StoreError:
             # The directory is gone: the scrape still answers, with the exporter's own families.
             self.is_ready = False
@@ -146,11 +162,18 @@ class Scraper:
     def _fold(self) -> None:
         if not self._folds:
             return
+        problem = ""
         try:
             self._reader.fold()
-        except (OSError, StoreError) as error:
+        except StoreError as error:
+            self.is_ready = False
+            problem = str(error)
+        except OSError as error:
             # No room for the folded block, for instance: the dead stay blocks and are counted so.
-            logger.warning("dead processes' blocks cannot be folded now: %s", error)
+            problem = str(error)
+        if problem and problem != self._fold_problem:
+            logger.warning("dead processes' blocks cannot be folded now: %s", problem)
+        self._fold_problem = problem
 
     def _itself(self, view: View, merge_seconds: float) -> list[MergedFamily]:
         skipped = family_of("inferometer_exporter_skipped_files")

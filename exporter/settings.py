@@ -4,9 +4,11 @@ Flags and INFEROMETER_EXPORTER_… variables, checked together.
 """
 
 import argparse
+import ipaddress
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ LEVELS = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
+PATH = re.compile(r"/[A-Za-z0-9._~/-]+")
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -67,6 +70,8 @@ def read_settings(
     """
     problems: list[str] = []
     parsed = vars(_parser(environment, problems).parse_args(arguments))
+    if not parsed["store.path"]:
+        problems.append("--store.path: name a directory")
     settings = ExporterSettings(
         store_path=Path(parsed["store.path"]),
         web=_web(parsed, problems),
@@ -76,7 +81,7 @@ def read_settings(
             _number(parsed, "web.timeout-offset", problems),
         ),
         collectors=CollectorSettings(
-            _addresses(parsed, "collector.backlog.address", problems),
+            _ip_addresses(parsed, "collector.backlog.address", problems),
             frozenset(name for name in COLLECTORS if not parsed[f"collector.{name}"]),
         ),
         log_level=LEVELS.get(_choice(parsed, "log.level", LEVELS, problems), logging.INFO),
@@ -90,7 +95,7 @@ def read_settings(
 
 def _web(parsed: Mapping[str, Any], problems: list[str]) -> WebSettings:
     path = parsed["web.telemetry-path"]
-    if not path.startswith("/") or path == "/" or path.startswith("/-/"):
+    if not PATH.fullmatch(path) or path.startswith("/-/"):
         problems.append(f"--web.telemetry-path: {path!r} is no path like /metrics")
     config = parsed["web.config.file"]
     return WebSettings(
@@ -98,7 +103,7 @@ def _web(parsed: Mapping[str, Any], problems: list[str]) -> WebSettings:
         parsed["web.listen-descriptor"],
         path,
         Path(config) if config else None,
-        int(_number(parsed, "web.max-requests", problems)),
+        _whole(parsed, "web.max-requests", problems),
     )
 
 
@@ -125,6 +130,18 @@ def _addresses(
     return tuple(addresses)
 
 
+def _ip_addresses(
+    parsed: Mapping[str, Any], flag: str, problems: list[str]
+) -> tuple[tuple[str, int], ...]:
+    addresses = _addresses(parsed, flag, problems)
+    for host, _ in addresses:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            problems.append(f"--{flag}: {host!r} is no IP address, such as 127.0.0.1")
+    return addresses
+
+
 def _choice(
     parsed: Mapping[str, Any], flag: str, choices: Mapping[str, object], problems: list[str]
 ) -> str:
@@ -146,6 +163,13 @@ def _number(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> float:
     return value
 
 
+def _whole(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> int:
+    value = _number(parsed, flag, problems)
+    if value != int(value):
+        problems.append(f"--{flag}: {parsed[flag]!r} is no whole number")
+    return int(value)
+
+
 class _Parser:
     """Adds flags, each of which can also be given as an environment variable."""
 
@@ -161,11 +185,11 @@ class _Parser:
         self._problems = problems
 
     def text(self, flag: str, default: str, metavar: str, text: str) -> None:
-        given = self._environment.get(_variable(flag), default)
+        given = self._environment.get(_variable(flag)) or default  # Empty is not set.
         self._add(flag, f"{text} (default: {given or 'none'})", metavar=metavar, default=given)
 
     def list(self, flag: str, default: str, metavar: str, text: str) -> None:
-        given = self._environment.get(_variable(flag), default)
+        given = self._environment.get(_variable(flag)) or default  # Empty is not set.
         # argparse would append to a default; None tells that the flag was not given.
         self._add(
             flag,
@@ -177,7 +201,7 @@ class _Parser:
 
     def switch(self, flag: str, text: str, *, default: bool) -> None:
         given = self._environment.get(_variable(flag))
-        if given is not None:
+        if given:
             if given.lower() not in _TRUTHS:
                 self._problems.append(f"{_variable(flag)}: {given!r} is neither true nor false")
             default = _TRUTHS.get(given.lower(), default)
@@ -236,7 +260,7 @@ def _parser(environment: Mapping[str, str], problems: list[str]) -> argparse.Arg
     add.list(
         "collector.backlog.address",
         "",
-        "HOST:PORT",
+        "IP:PORT",
         "serving address whose accept queue is shown; repeatable",
     )
     add.text("log.level", "info", "LEVEL", f"one of {', '.join(LEVELS)}")

@@ -52,9 +52,11 @@ class StoreReader:
     def view(self, wants: Callable[[Family], bool] = lambda _family: True) -> View:
         """Return what all processes, alive and dead, have recorded in the families wanted.
 
-        Raises StoreError when the directory cannot be listed.
+        Raises StoreError when the directory cannot be listed, StoreUnreadable when blocks cannot be
+        read for want of descriptors or memory.
         """
         for attempt in range(READ_ATTEMPTS):
+            self.skipped = dict.fromkeys(SKIP_REASONS, 0)
             identity = self._retired_identity()
             retired = self._read_retired()
             blocks = self._read_blocks(retired.table.folded if retired else set())
@@ -83,8 +85,10 @@ class StoreReader:
                 return  # Unreadable: folding would replace what it holds. The dead stay blocks.
             # Read anew under the lock: a block seen dead now has its final values.
             blocks = self._read_blocks(set())
-            self._settle(blocks)
+            settle(blocks)
             fold(self.path, retired, blocks, self._admitted)
+        except BlockError as error:
+            logger.debug("a block changed while it was read, the next fold takes it: %s", error)
         finally:
             os.close(lock)
 
@@ -114,7 +118,6 @@ class StoreReader:
 
     def _read_blocks(self, folded: set[int]) -> list[BlockReader]:
         paths = block_paths(self.path)
-        self.skipped = dict.fromkeys(SKIP_REASONS, 0)
         self._blocks = {path: self._blocks.get(path) or BlockReader(path) for path in paths}
         readable = []
         for path, block in list(self._blocks.items()):
@@ -137,10 +140,10 @@ class StoreReader:
 
     def _skip(self, path: Path, error: BlockError) -> None:
         if error.reason != "gone":
-            self.skipped[error.reason] = self.skipped.get(error.reason, 0) + 1
-            self._log_once(path.name, error.reason, f"skipping %s: {error}")
+            self.skipped[error.reason] += 1
+            self._log_once(path.name, error.reason, "skipping %s: %s", error)
 
-    def _log_once(self, name: str, reason: str, message: str) -> None:
+    def _log_once(self, name: str, reason: str, message: str, *arguments: object) -> None:
         if (name, reason) not in self._logged:
             self._logged.add((name, reason))
-            logger.warning(message, name)
+            logger.warning(message, name, *arguments)

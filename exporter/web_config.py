@@ -5,25 +5,23 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 honoured here is an error, never ignored.
 """
 
-import contextlib
 import logging
-import os
+import math
+import re
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.errors import SettingsError
+from exporter.tls import read_tls, san
+from exporter.yaml_file import load, only, section, texts
 
 logger = logging.getLogger(__name__)
 
-VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-CLIENT_AUTHENTICATION = {
-    "NoClientCert": ssl.CERT_NONE,
-    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
-    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
-}
 HEADERS = (
     "Content-Security-Policy",
     "Strict-Transport-Security",
@@ -31,10 +29,12 @@ HEADERS = (
     "X-Frame-Options",
     "X-XSS-Protection",
 )
-TLS_KEYS = {
-    "cert", "key", "cert_file", "key_file", "client_ca_file", "client_auth_type",
-    "client_allowed_sans", "min_version", "max_version", "prefer_server_cipher_suites",
-}  # fmt: skip
+
+
+BCRYPT_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+RATE_DIGITS = re.compile(r"[0-9]{1,9}")
+# A file younger than this may be half written; a broken one is looked at again as often.
+REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class WebConfigFile:
         self._config = WebConfig()
         self._files: tuple[Path, ...] = ()
         self._seen: tuple[object, ...] = ()
+        self._is_broken = False
+        self._checked = -math.inf
         if path is not None:
             self._read(path)
 
@@ -67,64 +69,69 @@ class WebConfigFile:
         if self._path is None:
             return self._config
         with self._lock:
-            if self._stamps() != self._seen:
+            stamps = self._stamps()
+            if (stamps != self._seen or self._is_broken) and self._is_due(stamps):
+                self._checked = time.monotonic()
                 try:
                     self._read(self._path)
                     logger.info("%s was read again", self._path)
                 except SettingsError as error:
-                    self._seen = self._stamps()  # Logged once for each edit.
-                    logger.error("%s; the settings before stay in force", error)  # noqa: TRY400
+                    if not self._is_broken or stamps != self._seen:
+                        logger.error("%s; the settings before stay in force", error)  # noqa: TRY400
+                    self._is_broken = True  # Perhaps what it names is still to come.
+                    self._seen = stamps
             return self._config
 
+    def _is_due(self, stamps: tuple[object, ...]) -> bool:
+        """Return whether to read now: not too often, and no file that is being written."""
+        newest = max((stamp.changed for stamp in stamps if isinstance(stamp, _Stamp)), default=0.0)
+        is_at_rest = not 0 <= time.time() - newest < REST_SECONDS
+        return is_at_rest and time.monotonic() - self._checked > REST_SECONDS
+
     def _read(self, path: Path) -> None:
-        document = _load(path)
+        document = load(path)
         self._config, certificates = _parse(document, path)
         self._files = (path, *certificates)
         self._seen = self._stamps()
+        self._is_broken = False
 
     def _stamps(self) -> tuple[object, ...]:
         return tuple(_stamp(file) for file in self._files or (self._path,))
 
 
-def _stamp(file: Path | None) -> object:
+class _Stamp(NamedTuple):
+    """What is another when a file has been changed; wall-clock seconds."""
+
+    changed: float
+    inode: int
+    size: int
+
+
+def _stamp(file: Path | None) -> _Stamp | None:
     try:
         status = (file or Path()).stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def _load(path: Path) -> Mapping[str, object]:
-    try:
-        import yaml  # noqa: PLC0415 - only who names such a file needs the extra
-    except ImportError as error:
-        raise SettingsError(
-            "--web.config.file needs the extra `web`: pip install 'inferometer[web]'"
-        ) from error
-    try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is no YAML: {error}") from error
-    return _section(document, "the file", path)
+    return _Stamp(status.st_mtime, status.st_ino, status.st_size)
 
 
 def _parse(document: Mapping[str, object], path: Path) -> tuple[WebConfig, tuple[Path, ...]]:
     known = {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}
-    _only(document, known, "the file", path)
-    tls = _section(document.get("tls_server_config"), "tls_server_config", path)
-    http = _section(document.get("http_server_config"), "http_server_config", path)
-    users = _section(document.get("basic_auth_users"), "basic_auth_users", path)
-    rate = _section(document.get("rate_limit"), "rate_limit", path)
-    _only(http, {"http2", "headers"}, "http_server_config", path)
-    headers = _section(http.get("headers"), "http_server_config.headers", path)
-    _only(headers, set(HEADERS), "http_server_config.headers", path)
-    _only(rate, {"interval", "burst"}, "rate_limit", path)
-    context, files = _tls(tls, path) if tls else (None, ())
+    only(document, known, "the file", path)
+    tls = section(document.get("tls_server_config"), "tls_server_config", path)
+    http = section(document.get("http_server_config"), "http_server_config", path)
+    users = section(document.get("basic_auth_users"), "basic_auth_users", path)
+    rate = section(document.get("rate_limit"), "rate_limit", path)
+    only(http, {"http2", "headers"}, "http_server_config", path)
+    if not isinstance(http.get("http2", True), bool):
+        raise SettingsError(f"{path}: http2 must be true or false")
+    headers = section(http.get("headers"), "http_server_config.headers", path)
+    only(headers, set(HEADERS), "http_server_config.headers", path)
+    only(rate, {"interval", "burst"}, "rate_limit", path)
+    context, files = read_tls(tls, path) if tls else (None, ())
     config = WebConfig(
         tls=context,
-        allowed_sans=frozenset(_texts(tls.get("client_allowed_sans"), path)),
+        allowed_sans=frozenset(map(san, texts(tls.get("client_allowed_sans"), path))),
         users={name: _hash(name, value, path) for name, value in users.items()},
         headers={name: _header(name, value, path) for name, value in headers.items()},
         requests_per_second=_rate(rate.get("interval"), path),
@@ -133,66 +140,8 @@ def _parse(document: Mapping[str, object], path: Path) -> tuple[WebConfig, tuple
     return config, files
 
 
-def _tls(tls: Mapping[str, object], path: Path) -> tuple[ssl.SSLContext, tuple[Path, ...]]:
-    _only(tls, TLS_KEYS, "tls_server_config", path)
-    certificate, key = (_file(tls, name, path) for name in ("cert_file", "key_file"))
-    inline = tuple(tls.get(name) for name in ("cert", "key"))
-    is_in_files = certificate is not None and key is not None
-    if is_in_files == any(inline) or not (is_in_files or all(inline)):
-        raise SettingsError(
-            f"{path}: tls_server_config needs cert_file and key_file, or cert and key"
-        )
-    authority = _file(tls, "client_ca_file", path)
-    mode = str(tls.get("client_auth_type") or "NoClientCert")
-    if mode not in CLIENT_AUTHENTICATION:
-        raise SettingsError(
-            f"{path}: client_auth_type {mode!r} is none of {', '.join(CLIENT_AUTHENTICATION)}"
-        )
-    if (authority is None) != (mode == "NoClientCert"):
-        raise SettingsError(f"{path}: client_ca_file and client_auth_type go together")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _version(tls, "min_version", "TLS12", path)
-    context.maximum_version = _version(tls, "max_version", "TLS13", path)
-    try:
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-        else:
-            _load_inline(context, *map(str, inline))
-        if authority is not None:
-            context.load_verify_locations(authority)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{path}: the certificates cannot be loaded: {error}") from error
-    context.verify_mode = CLIENT_AUTHENTICATION[mode]
-    return context, tuple(file for file in (certificate, key, authority) if file is not None)
-
-
-def _load_inline(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Load what stands in the configuration itself, through memory that has no name."""
-    with contextlib.ExitStack() as stack:
-        names = []
-        for text in (certificate, key):
-            descriptor = os.memfd_create("tls")
-            stack.callback(os.close, descriptor)
-            os.write(descriptor, text.encode())
-            names.append(f"/proc/self/fd/{descriptor}")
-        context.load_cert_chain(*names)
-
-
-def _version(tls: Mapping[str, object], name: str, default: str, path: Path) -> ssl.TLSVersion:
-    version = str(tls.get(name) or default)
-    if version not in VERSIONS:
-        raise SettingsError(f"{path}: {name} {version!r} is none of {', '.join(VERSIONS)}")
-    return VERSIONS[version]
-
-
-def _file(tls: Mapping[str, object], name: str, path: Path) -> Path | None:
-    value = tls.get(name)
-    # Relative to the configuration file, as in exporter-toolkit.
-    return path.parent / str(value) if value else None
-
-
 def _hash(name: str, value: object, path: Path) -> bytes:
-    if not isinstance(value, str) or not value.startswith(("$2a$", "$2b$", "$2y$")):
+    if not isinstance(value, str) or not BCRYPT_HASH.fullmatch(value):
         raise SettingsError(f"{path}: basic_auth_users.{name} must be a bcrypt hash")
     try:
         import bcrypt  # noqa: F401, PLC0415 - only who names users needs the extra
@@ -204,8 +153,8 @@ def _hash(name: str, value: object, path: Path) -> bytes:
 
 
 def _header(name: str, value: object, path: Path) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise SettingsError(f"{path}: the header {name} must be one line of text")
+    if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
+        raise SettingsError(f"{path}: the header {name} must be one line of ASCII text")
     return value
 
 
@@ -217,7 +166,7 @@ def _rate(value: object, path: Path) -> float:
     text = str(value)
     digits = text.rstrip("msh")
     unit = units.get(text[len(digits) :])
-    if unit is None or not digits.isdecimal() or not int(digits):
+    if unit is None or not RATE_DIGITS.fullmatch(digits) or not int(digits):
         raise SettingsError(f"{path}: rate_limit.interval {text!r} is no time such as 100ms or 1s")
     return 1 / (int(digits) * unit)
 
@@ -226,28 +175,3 @@ def _burst(value: object, path: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SettingsError(f"{path}: rate_limit.burst must be a whole number above 0")
     return value
-
-
-def _texts(value: object, path: Path) -> list[str]:
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise SettingsError(f"{path}: client_allowed_sans must be a list of names")
-    return value
-
-
-def _section(value: object, name: str, path: Path) -> Mapping[str, object]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise SettingsError(f"{path}: {name} must be a mapping")
-    return value
-
-
-def _only(section: Mapping[str, object], known: set[str], name: str, path: Path) -> None:
-    unknown = sorted(section.keys() - known)
-    if unknown:
-        raise SettingsError(
-            f"{path}: {unknown[0]!r} in {name} is not supported; there are "
-            f"{', '.join(sorted(known))}"
-        )

@@ -25,7 +25,10 @@ from exporter.block.layout import (
     decode_table,
 )
 from exporter.directory import RETIRED_NAME
-from exporter.errors import BlockError
+from exporter.errors import BlockError, StoreUnreadable
+
+# Of this process or machine, and not of the file.
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class BlockReader:
@@ -74,6 +77,8 @@ class BlockReader:
             self._read_mutable(descriptor)
             self._read_values(descriptor)
         except OSError as error:
+            if error.errno in SHORTAGES:
+                raise StoreUnreadable(f"cannot be read now: {error.strerror}") from error
             raise BlockError("unreadable", f"cannot read: {error.strerror}") from error
         finally:
             os.close(descriptor)
@@ -160,6 +165,8 @@ def _open(path: Path) -> int:
     except FileNotFoundError as error:
         raise BlockError("gone", "the file has been removed") from error
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise StoreUnreadable(f"{path.name} cannot be read now: {error.strerror}") from error
         reason = "not_regular" if error.errno in {errno.ELOOP, errno.ENXIO} else "unreadable"
         raise BlockError(reason, f"cannot open: {error.strerror}") from error
     status = os.fstat(descriptor)

@@ -1,6 +1,7 @@
 """What a collector is, and how all of them are run so that none can break or delay a scrape."""
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -13,6 +14,9 @@ from exporter.scrape_request import ScrapeRequest
 from exporter.view import MergedFamily, View
 
 FAMILIES = {family.name: family for family in CATALOGUE}
+
+# Between two messages about one collector.
+LOG_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -69,77 +73,102 @@ class GuardedCollectors:
             for name, worker in self._workers.items()
             if (not request.collectors or name in request.collectors) and worker.is_wanted(request)
         }
-        begun = {name for name, worker in chosen.items() if worker.begin(view)}
+        runs = {name: worker.begin(view) for name, worker in chosen.items()}
         families: list[MergedFamily] = []
-        for name, worker in chosen.items():
-            # One that still hangs from a scrape before is not waited for.
-            found = worker.wait(deadline if name in begun else 0.0)
+        for name, run in runs.items():
+            found = self._workers[name].wait(run, deadline)
             success.add([name], found is not None)
-            duration.add([name], worker.seconds)
+            duration.add([name], run.seconds)
             families += found or []
         return [merged for merged in (*families, success, duration) if request.wants(merged.family)]
+
+    def forget_parent(self) -> None:
+        """Begin anew in a forked process, in which the threads do not exist."""
+        self._workers = {name: worker.anew() for name, worker in self._workers.items()}
+
+
+class _Run:
+    """One run of a collector, on which several scrapes may wait."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.done = threading.Event()
+        self.found: list[MergedFamily] | None = None
+        self.is_late = False
+        self._begun = time.monotonic()
+        self._ended: float | None = None
+
+    def end(self, found: list[MergedFamily] | None) -> None:
+        self.found = found
+        self._ended = time.monotonic()
+        self.done.set()
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has taken until now."""
+        return (self._ended or time.monotonic()) - self._begun
 
 
 class _Worker:
     """One collector and the thread that runs it; while it hangs it is not asked again."""
 
     def __init__(self, name: str, collector: Collector) -> None:
-        self.seconds = 0.0
         self.succeeded: bool | None = None
         self._name = name
         self._collector = collector
         self._families = [FAMILIES[family] for family in collector.names]
-        self._requests: queue.SimpleQueue[View] = queue.SimpleQueue()
-        self._done = threading.Event()
-        self._done.set()
-        self._begun = 0.0
-        self._is_mine = False  # whether what is found will be of the present scrape
-        self._found: list[MergedFamily] | None = None
-        self._is_logged = False
+        self._lock = threading.Lock()
+        self._requests: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._run: _Run | None = None
         self._thread: threading.Thread | None = None
+        self._logged_at = -math.inf
+
+    def anew(self) -> "_Worker":
+        return _Worker(self._name, self._collector)
 
     def is_wanted(self, request: ScrapeRequest) -> bool:
         return not request.names or any(map(request.wants, self._families))
 
-    def begin(self, view: View) -> bool:
-        """Start a run for this view; return whether it could, the one before being over."""
-        self._is_mine = self._done.is_set()
-        if not self._is_mine:
-            return False
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name=f"collector-{self._name}", daemon=True
-            )
-            self._thread.start()
-        self._done.clear()
-        self._begun = time.monotonic()
-        self._requests.put(view)
-        return True
+    def begin(self, view: View) -> _Run:
+        """Return the run that is under way, else a new one for this view."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name=f"collector-{self._name}", daemon=True
+                )
+                self._thread.start()
+            if self._run is None or self._run.done.is_set():
+                self._run = _Run(view)
+                self._requests.put(self._run)
+            return self._run
 
-    def wait(self, deadline: float) -> list[MergedFamily] | None:
-        """Return what was collected; None when it failed or is not there in time."""
-        if self._is_mine and self._done.wait(max(0.0, deadline - time.monotonic())):
-            self.succeeded = self._found is not None
-            return self._found
+    def wait(self, run: _Run, deadline: float) -> list[MergedFamily] | None:
+        """Return what was collected; None when it failed or is not there in time.
+
+        A run for which another scrape has waited in vain is not waited for.
+        """
+        allowed = 0.0 if run.is_late else max(0.0, deadline - time.monotonic())
+        if run.done.wait(allowed):
+            self.succeeded = run.found is not None
+            return run.found
+        run.is_late = True
         self.succeeded = False
-        self.seconds = time.monotonic() - self._begun
         self._log("collector %s is late; its metrics are missing", self._name)
         return None
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         while True:
-            view = self._requests.get()
+            run = self._requests.get()
+            found = None
             try:
-                self._found = list(self._collector.collect(view))
-                self._is_logged = False
+                found = list(self._collector.collect(run.view))
             except Exception:
-                self._found = None
                 self._log("collector %s failed; its metrics are missing", self._name, exc_info=True)
-            self.seconds = time.monotonic() - self._begun
-            self._done.set()
+            run.end(found)
 
     def _log(self, message: str, *arguments: object, exc_info: bool = False) -> None:
-        """Log once per failure, not once per scrape."""
-        if not self._is_logged:
-            self._is_logged = True
+        """Log now and then, not once per scrape: a client may ask for much in no time."""
+        now = time.monotonic()
+        if now - self._logged_at > LOG_SECONDS:
+            self._logged_at = now
             logger.error(message, *arguments, exc_info=exc_info)

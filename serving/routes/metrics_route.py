@@ -3,6 +3,9 @@
 from flask import Blueprint, Response, request
 
 from exporter import Scraper, ScrapeRequest, ScrapeRequestError
+from exporter.errors import StoreUnreadable
+
+TEXT = "text/plain; charset=utf-8"
 
 
 def make_blueprint(scraper: Scraper) -> Blueprint:
@@ -16,7 +19,9 @@ def make_blueprint(scraper: Scraper) -> Blueprint:
         try:
             exposition = scraper.scrape(ScrapeRequest.read(query, dict(request.headers)))
         except ScrapeRequestError as error:
-            return Response(f"{error}\n", 400, content_type="text/plain; charset=utf-8")
+            return Response(f"{error}\n", 400, content_type=TEXT)
+        except StoreUnreadable as error:
+            return Response(f"{error}\n", 503, content_type=TEXT)
         return Response(exposition.body, headers=list(exposition.headers))
 
     return blueprint
