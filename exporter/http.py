@@ -139,6 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         connections.note_busy(self.connection)
+        self.command = self.requestline = ""
+        self.request_version = self.protocol_version
         try:
             self.raw_requestline, fields = read_head(self._reader)
             self.rfile = BytesIO(fields)  # For the standard library, in which it looks for fields.
@@ -167,9 +169,6 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         """Answer what could not be understood, also for the standard library."""
         self.close_connection = True
-        self.request_version = self.protocol_version
-        self.command = self.command or ""
-        self.requestline = getattr(self, "requestline", "")
         self._answer(code, f"{message or 'this is no request'}\n")
 
     def _respond(self) -> None:

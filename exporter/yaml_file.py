@@ -20,8 +20,10 @@ def load(path: Path) -> Mapping[str, object]:
         """Refuses a mapping that names a key twice: the last one would win without a word."""
 
         def construct_mapping(
-            self, node: yaml.MappingNode, deep: bool = False
-        ) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+            self,
+            node: yaml.MappingNode,
+            deep: bool = False,  # noqa: FBT001, FBT002 - as PyYAML calls it
+        ) -> dict[Hashable, Any]:
             keys = [key.value for key, _ in node.value]
             if len(keys) != len(set(map(str, keys))):
                 raise yaml.YAMLError(f"a key is there twice among {keys}")
