@@ -7,10 +7,11 @@ from exporter.bundle import Record
 from exporter.catalogue import CATALOGUE
 from exporter.child import Child, Lock
 from exporter.collectors.base import CollectorSettings
+from exporter.define import counter, gauge, histogram, info, state_set
 from exporter.directory import OwnedDirectory, default_store_path, open_directory
 from exporter.errors import ExporterError, ScrapeRequestError, StoreError
 from exporter.http import ExporterServer, Site
-from exporter.metric import UNKNOWN, Family, Label, counter, gauge, histogram
+from exporter.metric import UNKNOWN, Family, Label
 from exporter.null_recorder import NullRecorder
 from exporter.recorder import Recorder, open_recorder
 from exporter.scrape import Exposition, ExpositionSettings, Scraper
@@ -43,6 +44,8 @@ __all__ = [
     "default_store_path",
     "gauge",
     "histogram",
+    "info",
     "open_directory",
     "open_recorder",
+    "state_set",
 ]

@@ -4,10 +4,9 @@ Its name, type, labels, buckets and the rule that merges it over processes.
 """
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from exporter import native
 from exporter.errors import CatalogueError
@@ -24,6 +23,9 @@ Kind = Literal["counter", "gauge", "histogram", "summary"]
 #                  shown is 1 when it has passed, so it turns 1 while its writer hangs
 GaugeRule = Literal["sum", "max", "min", "latest", "age", "overdue"]
 
+# What a gauge of 0 and 1 is in OpenMetrics; the other formats have gauges for both. See define.py.
+OpenMetricsForm = Literal["", "info", "stateset"]
+
 # The value an open label takes when a caller's value was not found to be a served name.
 UNKNOWN = "__unknown__"
 
@@ -31,10 +33,6 @@ UNKNOWN = "__unknown__"
 OTHER = "__other__"
 DEFAULT_MAX_SERIES = 1_000
 MAX_LABEL_CHARACTERS = 128
-MOST_SERIES = 100_000
-MOST_BUCKETS = 1_000
-METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 CELLS_BEFORE_BUCKETS = 2  # created, sum
 EXEMPLAR_CELLS = 5  # sequence, value, time, and a trace id of 16 bytes
@@ -82,6 +80,7 @@ class Family:
     has_exemplars: bool = False
     max_series: int = DEFAULT_MAX_SERIES
     outlives_process: bool = False
+    openmetrics_form: OpenMetricsForm = ""
     label_names: tuple[str, ...] = field(init=False, compare=False)
     edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
     classic_places: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -101,36 +100,12 @@ class Family:
         places = (*(edges.index(bound) for bound in self.buckets), len(edges))
         object.__setattr__(self, "classic_places", places)
 
-    def check(self) -> None:
-        """Raise CatalogueError when the definition is not one that can be kept and shown."""
-        texts = (self.name, self.kind, self.help, self.merge, *self.label_names)
-        if not all(isinstance(text, str) for text in texts):
-            raise CatalogueError(f"the definition of {self.name!r} is of wrong types")
-        if not METRIC_NAME.fullmatch(self.name) or self.name == "_total":
-            raise CatalogueError(f"{self.name!r} is no valid name of a metric")
-        for name in self.label_names:
-            if not LABEL_NAME.fullmatch(name) or name.startswith("__") or name in self._own_labels:
-                raise CatalogueError(f"{self.name} cannot have a label {name!r}")
-        if len(set(self.label_names)) != len(self.label_names):
-            raise CatalogueError(f"{self.name} has a label twice: {list(self.label_names)}")
-        if not _is_encodable(self.help):
-            raise CatalogueError(f"the help text of {self.name} is no Unicode text")
-        if self.kind not in get_args(Kind) or self.merge not in get_args(GaugeRule):
-            raise CatalogueError(f"{self.name} has the kind {self.kind!r} and rule {self.merge!r}")
-        if (self.buckets and self.kind != "histogram") or len(self.buckets) > MOST_BUCKETS:
-            raise CatalogueError(
-                f"{self.name}, a {self.kind}, has {len(self.buckets)} buckets; "
-                f"a histogram may have {MOST_BUCKETS}"
-            )
-        if type(self.max_series) is not int or not 0 < self.max_series <= MOST_SERIES:
-            raise CatalogueError(
-                f"{self.name} may have {self.max_series!r} series; 1 to {MOST_SERIES} are possible"
-            )
-
     @property
-    def _own_labels(self) -> tuple[str, ...]:
-        """The labels that the exposition itself adds."""
-        return {"histogram": ("le",), "summary": ("quantile",)}.get(self.kind, ())
+    def base_name(self) -> str:
+        """The name without the suffix that its samples have, as OpenMetrics calls the family."""
+        if self.kind == "counter":
+            return self.name.removesuffix("_total")
+        return self.name.removesuffix("_info") if self.openmetrics_form == "info" else self.name
 
     @property
     def open_labels(self) -> frozenset[str]:
@@ -166,7 +141,8 @@ class Family:
     def unit(self) -> str:
         """The base unit that the name ends with, or nothing."""
         _, separator, suffix = self.name.removesuffix("_total").rpartition("_")
-        return suffix if separator and suffix in UNITS else ""
+        is_unit = separator and suffix in UNITS and not self.openmetrics_form
+        return suffix if is_unit else ""
 
     @property
     def value_cells(self) -> int:
@@ -186,74 +162,3 @@ class Family:
     def cells(self) -> int:
         """How many 8-byte values one series takes in a block (see block/layout.py)."""
         return self.value_cells + EXEMPLAR_CELLS * self.exemplar_slots
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def counter(
-    name: str,
-    text: str,
-    *labels: Label,
-    by: Iterable[str] = (),
-    exemplars: bool = False,
-    max_series: int = DEFAULT_MAX_SERIES,
-) -> Family:
-    """Describe a counter; `by` are the roles that record it."""
-    return Family(
-        name,
-        "counter",
-        text,
-        labels,
-        recorded_by=tuple(by),
-        has_exemplars=exemplars,
-        max_series=max_series,
-    )
-
-
-def gauge(
-    name: str,
-    text: str,
-    *labels: Label,
-    by: Iterable[str] = (),
-    merge: GaugeRule = "sum",
-    absent: bool = False,
-) -> Family:
-    """Describe a gauge.
-
-    `merge` is its rule over processes, `absent` means no row until it is set.
-    """
-    return Family(
-        name, "gauge", text, labels, merge, recorded_by=tuple(by), is_absent_until_set=absent
-    )
-
-
-def histogram(
-    name: str,
-    text: str,
-    *labels: Label,
-    buckets: Iterable[float],
-    by: Iterable[str] = (),
-    native: bool = False,
-    exemplars: bool = False,
-) -> Family:
-    """Describe a histogram with the given finite upper bounds; +Inf is implied.
-
-    `native` keeps it at the resolution of native histograms too, which suits times in seconds from
-    a microsecond to two minutes.
-    """
-    return Family(
-        name,
-        "histogram",
-        text,
-        labels,
-        buckets=tuple(buckets),
-        recorded_by=tuple(by),
-        is_native=native,
-        has_exemplars=exemplars,
-    )

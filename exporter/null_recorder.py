@@ -17,7 +17,7 @@ class NullRecorder:
         buffer = memoryview(bytearray(8))
         self._memory = Memory(buffer.cast("d"), buffer.cast("Q"), threading.Lock(), lambda: None)
 
-    def child(self, name: str, **labels: str) -> Child:
+    def child(self, name: str, /, **labels: str) -> Child:
         """Return a child that nobody reads."""
         family = self._families[name]
         return _NullChild(family, family.label_values(labels), self._memory, 0)
@@ -26,7 +26,7 @@ class NullRecorder:
         """Return a call that does nothing."""
         return lambda _increments, _observations, _trace_id=None: None
 
-    def declare(self, **labels: str) -> None:
+    def declare(self, /, **labels: str) -> None:
         """Do nothing."""
 
     def tick(self) -> None:

@@ -24,13 +24,13 @@ class Recorder(Protocol):
     `StoreRecorder` and `NullRecorder` are the two.
     """
 
-    def child(self, name: str, **labels: str) -> Child:
+    def child(self, name: str, /, **labels: str) -> Child:
         """Return the child of a family for these labels, at 0 if it is new."""
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
         """Return one call that adds to all counters and observes in all histograms."""
 
-    def declare(self, **labels: str) -> None:
+    def declare(self, /, **labels: str) -> None:
         """Make every series this role records with these open labels stand at 0."""
 
     def tick(self) -> None:

@@ -11,16 +11,18 @@ from collections.abc import Iterator
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.samples import Sample
 
 from exporter.child import Child
 from exporter.errors import CatalogueError
-from exporter.metric import Family, Label
+from exporter.metric import Family, Label, OpenMetricsForm
 from exporter.store_recorder import StoreRecorder
 
 COPY_SECONDS = 10.0
 COPIED_TYPES = ("gauge", "info", "stateset", "unknown")
+_FORMS: dict[str, OpenMetricsForm] = {"info": "info", "stateset": "stateset"}
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,10 @@ class RegistryCopies:
             return
         self._copied_at = now
         present: dict[_Key, Child] = {}
-        for text, sample in self._samples():
+        for metric, sample in self._samples():
             key = (sample.name, tuple(sorted(sample.labels.items())))
             try:
-                child = self._child(key, text)
+                child = self._child(key, metric)
             except CatalogueError as error:
                 self._warn(sample.name, str(error))
                 continue
@@ -59,8 +61,8 @@ class RegistryCopies:
                 self._recorder.remove(child)
         self._children = present
 
-    def _samples(self) -> Iterator[tuple[str, Sample]]:
-        """Yield help text and sample of what is to be copied."""
+    def _samples(self) -> Iterator[tuple[Metric, Sample]]:
+        """Yield what is to be copied."""
         for collector in list(self._registry._collector_to_names):  # noqa: SLF001 - no other way
             try:
                 if isinstance(collector, Gauge):
@@ -73,16 +75,22 @@ class RegistryCopies:
             for metric in metrics:
                 if metric.type in COPIED_TYPES:
                     for sample in metric.samples:
-                        yield metric.documentation, sample
+                        yield metric, sample
                 else:
                     self._warn(metric.name, f"a {metric.type} of a collector adds up to nothing")
 
-    def _child(self, key: _Key, text: str) -> Child:
+    def _child(self, key: _Key, metric: Metric) -> Child:
         name, labels = key
-        rows = tuple(Label(label) for label, _ in labels)
-        self._recorder.add_family(
-            Family(name, "gauge", text, rows, "latest", is_absent_until_set=True)
+        family = Family(
+            name,
+            "gauge",
+            metric.documentation,
+            tuple(Label(label) for label, _ in labels),
+            "latest",
+            is_absent_until_set=True,
+            openmetrics_form=_FORMS.get(metric.type, ""),
         )
+        self._recorder.add_family(family)
         return self._recorder.child(name, **dict(labels))
 
     def _warn(self, name: str, reason: str, *, exc_info: bool = False) -> None:

@@ -58,7 +58,7 @@ def as_metric(merged: MergedFamily, *, with_created: bool = False) -> Metric:
             metric.add_metric(labels, int(count), series.cells[0])
     elif family.kind == "counter":
         metric = CounterMetricFamily(
-            family.name.removesuffix("_total"),
+            family.base_name,
             family.help,
             labels=family.label_names,
             unit=family.unit,
@@ -68,12 +68,24 @@ def as_metric(merged: MergedFamily, *, with_created: bool = False) -> Metric:
             exemplar = _exemplar(series.exemplars.get(0))
             metric.add_metric(labels, series.cells[0], created, exemplar=exemplar)
         return metric
+    elif family.openmetrics_form:
+        return _as_samples(merged)
     else:
         metric = GaugeMetricFamily(
             family.name, family.help, labels=family.label_names, unit=family.unit
         )
         for labels, series in merged.series.items():
             metric.add_metric(labels, series.cells[0])
+    return metric
+
+
+def _as_samples(merged: MergedFamily) -> Metric:
+    """Return an info or state set, which prometheus_client's own families would check again."""
+    family = merged.family
+    metric = Metric(family.base_name, family.help, family.openmetrics_form)
+    for labels, series in merged.series.items():
+        pairs = dict(zip(family.label_names, labels, strict=True))
+        metric.add_sample(family.name, pairs, series.cells[0])
     return metric
 
 

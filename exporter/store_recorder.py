@@ -14,6 +14,7 @@ from exporter.bundle import Record
 from exporter.catalogue.itself import DROPPED_SERIES
 from exporter.child import Child, Lock
 from exporter.errors import BlockFull, CatalogueError, StoreError, StoreFull
+from exporter.family_check import check_family
 from exporter.metric import Family
 from exporter.own_series import Carried, OwnSeries
 from exporter.process_hooks import start_ticking, tell_after_fork
@@ -49,6 +50,7 @@ class StoreRecorder:
         if not ROLE.fullmatch(role):
             raise CatalogueError(f"{role!r} is no role of 1 to 16 of the characters a-z 0-9 _ -")
         self._families: dict[str, Family] = {}
+        self._by_base_name: dict[str, Family] = {}
         for family in (*families, DROPPED_SERIES):
             self.add_family(family)
         self._make_lock = make_lock
@@ -67,7 +69,7 @@ class StoreRecorder:
         self._series = OwnSeries(self._writer, make_lock(), self._reopen)
         tell_after_fork(self)
 
-    def child(self, name: str, **labels: str) -> Child:
+    def child(self, name: str, /, **labels: str) -> Child:
         """Return the child of a family for these labels, at 0 (or unset) if it is new.
 
         A value outside a closed set, and a new label set of a family that has its most already, is
@@ -88,14 +90,12 @@ class StoreRecorder:
 
         Raises CatalogueError if its name is taken by another, or if it is none that can be shown.
         """
-        family.check()
+        check_family(family)
         if family.cells * 8 > SCRATCH_BYTES:
             raise CatalogueError(f"a series of {family.name} takes {family.cells * 8} bytes")
-        base = family.name.removesuffix("_total")
-        for name in (family.name, base, f"{base}_total"):
-            if self._families.get(name, family) != family:
-                raise CatalogueError(f"{name} is there already, defined differently")
-        self._families[family.name] = family
+        if self._by_base_name.setdefault(family.base_name, family) != family:
+            raise CatalogueError(f"{family.base_name} is there already, defined differently")
+        self._families.setdefault(family.name, family)
 
     def on_tick(self, call: Callable[[], None]) -> None:
         """Have `call` made with every tick."""
@@ -133,7 +133,7 @@ class StoreRecorder:
                 raise CatalogueError("a bundle takes the children of one recorder")
             return self._series.bundle(counters, histograms).record
 
-    def declare(self, **labels: str) -> None:
+    def declare(self, /, **labels: str) -> None:
         """Make the series this role records with these open labels stand at 0.
 
         Families whose open labels are all given are declared, each with every combination of its

@@ -36,6 +36,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from exporter.errors import BlockError
+from exporter.family_check import check_family
 from exporter.metric import Family, Label
 
 MAGIC = b"INFEROM\0"
@@ -263,7 +264,7 @@ def _decode_family(definition: bytes) -> Family:
     fields["buckets"] = tuple(fields["buckets"])
     fields["recorded_by"] = tuple(fields["recorded_by"])
     family = Family(**fields)
-    family.check()
+    check_family(family)
     return family
 
 

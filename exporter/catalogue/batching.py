@@ -4,7 +4,8 @@ How full the batches are, how long rows wait, how busy the device is.
 """
 
 from exporter.catalogue.requests import LATENCY_SECONDS, MODEL, VERSION
-from exporter.metric import Label, counter, gauge, histogram
+from exporter.define import counter, gauge, histogram
+from exporter.metric import Label
 
 TRIGGERS = ("idle", "full", "delay", "deadline", "drain")
 BATCH_ROWS = tuple(float(2**k) for k in range(11))  # 1 to 1024

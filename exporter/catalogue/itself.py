@@ -1,7 +1,8 @@
 """The measuring itself: whether collectors work, what a scrape costs, what was left out."""
 
 from exporter.catalogue.processes import ROLES
-from exporter.metric import Label, counter, gauge
+from exporter.define import counter, gauge
+from exporter.metric import Label
 
 SKIP_REASONS = (
     "empty", "truncated", "magic", "version", "corrupt", "owner", "not_regular", "unreadable",

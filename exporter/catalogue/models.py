@@ -1,7 +1,8 @@
 """The served models: which versions, in which state, how large, how long they took to load."""
 
 from exporter.catalogue.requests import MODEL, VERSION
-from exporter.metric import Label, counter, gauge
+from exporter.define import counter, gauge
+from exporter.metric import Label
 
 STATES = ("loading", "warming", "ready", "draining", "failed", "unloaded")
 LOAD_STEPS = ("read", "build", "warm_up")

@@ -3,7 +3,8 @@
 Counts and CPU time of dead processes are kept, so they never fall.
 """
 
-from exporter.metric import Label, counter, gauge
+from exporter.define import counter, gauge
+from exporter.metric import Label
 
 ROLES = ("frontend", "runner", "exporter")
 ROLE = Label("role", ROLES)

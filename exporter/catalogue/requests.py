@@ -1,6 +1,7 @@
 """Prediction requests as the front-ends see them, over both protocols."""
 
-from exporter.metric import Label, counter, gauge, histogram
+from exporter.define import counter, gauge, histogram
+from exporter.metric import Label
 
 # Every configured service level objective must be a boundary; 0.25 s is the default one.
 LATENCY_SECONDS = (

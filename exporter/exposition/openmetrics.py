@@ -35,8 +35,9 @@ class OpenMetricsRenderer:
 
     def _family(self, parts: list[str], merged: MergedFamily) -> None:
         family = merged.family
-        name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
-        parts.append(f"# HELP {name} {escape(family.help)}\n# TYPE {name} {family.kind}\n")
+        name = family.base_name
+        type_ = family.openmetrics_form or family.kind
+        parts.append(f"# HELP {name} {escape(family.help)}\n# TYPE {name} {type_}\n")
         if family.unit:
             parts.append(f"# UNIT {name} {family.unit}\n")
         created = self._with_created and family.kind != "gauge"

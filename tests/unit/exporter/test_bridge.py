@@ -1,5 +1,8 @@
 """Metrics of prometheus_client in the store: every type, every gauge mode, two processes."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,9 +43,19 @@ assert orders.labels("a")._value.get() == number + 1
 """
 
 
+# From 3.12 Python warns of a fork beside threads, which is tested here.
+PYTHON = (sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning")
+
+
 def run(store_path: Path, number: int, body: str = METRICS) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM + body, str(store_path), str(number)],
+        [
+            *PYTHON,
+            "-c",
+            PROGRAM + body,
+            str(store_path),
+            str(number),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -224,3 +237,210 @@ def test_a_series_removed_in_one_of_two_processes_stays_and_loses_nothing(store_
     second.child("events_total", kind="x").inc(1)
     assert reader.view().families["events_total"].series["x",].cells == [5.0]
     assert reader.view().families["events_total"].series["y",].cells == [4.0]
+
+
+def test_what_a_registry_has_beside_is_copied(store_path: Path) -> None:
+    body = """
+from prometheus_client import REGISTRY, Enum, Info
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+Info("build", "Build.").info({"version": "1.2"})
+Enum("phase", "Phase.", states=["on", "off"]).state("off")
+Gauge("answer", "Answer.", multiprocess_mode="sum").set_function(lambda: 42)
+labelled = Gauge("room", "Room.", ["name"], multiprocess_mode="max")
+labelled.labels("a").set_function(lambda: 7)
+class Own:
+    def collect(self):
+        yield GaugeMetricFamily("own", "Own.", value=3)
+        yield CounterMetricFamily("seen", "Seen.", value=4)
+class Broken:
+    def describe(self):
+        return []
+    def collect(self):
+        raise RuntimeError("broken")
+REGISTRY.register(Own())
+REGISTRY.register(Broken())
+recorder.tick()
+print("recorded", flush=True)
+sys.stdin.read()
+"""
+    process = run(store_path, 1, body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "recorded\n"
+
+    shown = text(store_path)
+
+    process.kill()
+    process.communicate()
+    assert '# TYPE build info\nbuild_info{version="1.2"} 1.0' in shown
+    assert '# TYPE phase stateset\nphase{phase="on"} 0.0\nphase{phase="off"} 1.0' in shown
+    assert "\nanswer 42.0\n" in shown
+    assert '\nroom{name="a"} 7.0\n' in shown
+    assert "\nown 3.0\n" in shown
+    assert "seen" not in shown
+    assert "python_info" not in shown
+    assert "\nown" not in text(store_path)  # It was read by a process that is dead.
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        'Gauge("connections", "x", ["pid"]).labels("7").set(1)',
+        'Counter("my.metric", "x").inc()',
+        'Counter("other", "x", ["a.b"]).labels("q").inc()',
+        'Gauge("jobs_total", "x").set(1)',
+        'Histogram("wide", "x", buckets=range(1_100)).observe(1)',
+        'Histogram("twice", "x", buckets=(1, 1, 2)).observe(1)',
+        'Histogram("low", "x", buckets=(float("-inf"), 0, 2)).observe(1)',
+    ],
+)
+def test_a_metric_that_no_store_can_keep_works_in_its_process(
+    store_path: Path, declared: str
+) -> None:
+    body = f"""
+import logging
+from prometheus_client import REGISTRY, generate_latest
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+before = Counter("before", "B.")
+before.inc()
+{declared}
+Counter("after", "A.").inc()
+print(sum(sample.value == 1 for metric in REGISTRY.collect() for sample in metric.samples))
+"""
+    process = run(store_path, 1, body)
+    output, _ = process.communicate()
+
+    assert process.returncode == 0
+    assert output.count("stays in this process, not in the store") == 1
+    assert int(output.splitlines()[-1]) >= 3
+    shown = text(store_path)
+    assert "before_total 1.0" in shown
+    assert "after_total 1.0" in shown
+
+
+def test_gauges_count_from_0_whatever_their_mode(store_path: Path) -> None:
+    body = (
+        """
+for mode in ("sum", "max", "min", "livemax", "all"):
+    gauge = Gauge(f"g_{mode}", "G.", multiprocess_mode=mode)
+    gauge.inc(5)
+    gauge.dec(2)
+    assert gauge._value.get() == 3
+"""
+        + WAIT
+    )
+    process = run(store_path, 1, body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "recorded\n"
+
+    shown = text(store_path)
+
+    process.kill()
+    process.communicate()
+    for mode in ("sum", "max", "min", "livemax"):
+        assert f"\ng_{mode} 3.0\n" in shown
+    assert f'g_all{{pid="{process.pid}"}} 3.0' in shown
+
+
+def test_a_forked_worker_leaves_its_parents_rows_by_pid_to_it(store_path: Path) -> None:
+    body = """
+gauge = Gauge("busy", "B.", multiprocess_mode="all")
+jobs = Counter("jobs", "J.")
+gauge.set(7)
+if os.fork():
+    os._exit(0)
+jobs.inc()
+print(os.getpid(), flush=True)
+print("recorded", flush=True)
+sys.stdin.read()
+"""
+    process = run(store_path, 1, body)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.wait()
+
+    shown = text(store_path)
+
+    os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert "jobs_total 1.0" in shown
+    assert "busy{" not in shown
+
+
+def test_a_gauge_that_outlives_its_process_can_be_removed(store_path: Path) -> None:
+    program = """
+gauge = Gauge("queue", "Q.", ["name"], multiprocess_mode="sum")
+gauge.labels("a").set(5)
+"""
+    dead = run(store_path, 1, program)
+    dead.communicate()
+    assert 'queue{name="a"} 5.0' in text(store_path)
+
+    removing = run(
+        store_path, 1, program + 'gauge.remove("a")\ngc.collect()\nrecorder.tick()' + WAIT
+    )
+    assert removing.stdout is not None
+    assert removing.stdout.readline() == "recorded\n"
+    shown = text(store_path)
+    StoreReader(store_path).fold()
+    removing.kill()
+    removing.communicate()
+
+    assert 'queue{name="a"}' not in shown
+    StoreReader(store_path).fold()
+    assert 'queue{name="a"}' not in text(store_path)
+
+
+def test_a_signal_handler_may_count(store_path: Path) -> None:
+    body = """
+import signal
+counter = Counter("seen", "S.")
+handled = 0
+def handle(*_):
+    global handled
+    handled += 1
+    counter.inc()
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+counted = 0
+while handled < 2_000:
+    counter.inc()
+    counted += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(counted + handled)
+"""
+    process = run(store_path, 1, body)
+    output, _ = process.communicate(timeout=60)
+
+    (counted,) = re.findall(r"^seen_total (.*)$", text(store_path), re.MULTILINE)
+    assert float(counted) == float(output)
+
+
+def test_forks_while_labels_come_and_go_do_not_hang(store_path: Path) -> None:
+    body = """
+import threading
+jobs = Counter("jobs", "J.", ["kind"])
+forked = Counter("forked", "F.", ["kind"])
+stop = threading.Event()
+def churn():
+    number = 0
+    while not stop.is_set():
+        number += 1
+        jobs.labels(str(number % 50)).inc()
+        jobs.remove(str(number % 50))
+        recorder.tick()
+thread = threading.Thread(target=churn)
+thread.start()
+for _ in range(60):
+    pid = os.fork()
+    if pid == 0:
+        forked.labels("a").inc()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+thread.join()
+"""
+    process = run(store_path, 1, body)
+    process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert 'forked_total{kind="a"} 60.0' in text(store_path)

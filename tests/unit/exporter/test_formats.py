@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.exposition import generate_latest as reference_text
 from prometheus_client.openmetrics.exposition import generate_latest as reference_openmetrics
 
-from exporter import Label, counter, gauge, histogram
+from exporter import Label, counter, gauge, histogram, info, state_set
 from exporter.exposition.openmetrics import OpenMetricsRenderer
 from exporter.exposition.protobuf import ProtobufRenderer
 from exporter.exposition.text import TextRenderer
@@ -28,7 +28,7 @@ created_times = st.one_of(st.just(0.0), st.floats(1, 4e9))
 
 @st.composite
 def families(draw: st.DrawFn) -> MergedFamily:
-    kind = draw(st.sampled_from(["counter", "gauge", "histogram"]))
+    kind = draw(st.sampled_from(["counter", "gauge", "histogram", "info", "stateset"]))
     name = draw(st.sampled_from(["a", "work_seconds", "sent_bytes"]))
     labels = tuple(Label(n) for n in draw(st.lists(st.sampled_from("bmz"), unique=True)))
     text = draw(texts)
@@ -36,13 +36,17 @@ def families(draw: st.DrawFn) -> MergedFamily:
         family = counter(f"{name}_total", text, *labels, exemplars=True)
     elif kind == "gauge":
         family = gauge(name, text, *labels)
+    elif kind == "info":
+        family = info(f"{name}_info", text, *labels)
+    elif kind == "stateset":
+        family = state_set(name, text, ("on", "off"), *labels)
     else:
         bounds = sorted(draw(st.sets(st.floats(0, 1e9), min_size=1, max_size=5)))
         family = histogram(name, text, *labels, buckets=bounds, exemplars=True)
     merged = MergedFamily(family)
     count = draw(st.integers(0, 3)) if labels else 1
     for _ in range(count):
-        values = tuple(draw(texts) for _ in labels)
+        values = tuple(draw(texts) for _ in family.labels)
         cells = len(family.edges) + 2 if kind == "histogram" else 1
         series = MergedSeries(
             draw(created_times) if kind == "counter" else 0.0,
@@ -50,6 +54,8 @@ def families(draw: st.DrawFn) -> MergedFamily:
         )
         if kind == "gauge":
             series.cells[0] = draw(st.floats())
+        elif family.kind == "gauge":
+            series.cells[0] = float(kind == "info" or draw(st.booleans()))
         elif draw(st.booleans()):
             places = range(family.exemplar_slots)
             series.exemplars = {place: draw(exemplars) for place in places if draw(st.booleans())}
