@@ -9,14 +9,17 @@ from exporter.child import Child, Lock
 from exporter.collectors.base import CollectorSettings
 from exporter.define import counter, gauge, histogram, info, state_set
 from exporter.directory import OwnedDirectory, default_store_path, open_directory
-from exporter.errors import ExporterError, ScrapeRequestError, StoreError
+from exporter.errors import ExporterError, ScrapeRequestError, StoreError, StoreUnreadable
+from exporter.errors import SettingsError as ExporterSettingsError
 from exporter.http import ExporterServer, Site
 from exporter.metric import UNKNOWN, Family, Label
 from exporter.null_recorder import NullRecorder
 from exporter.recorder import Recorder, open_recorder
 from exporter.scrape import Exposition, ExpositionSettings, Scraper
 from exporter.scrape_request import ScrapeRequest
+from exporter.settings import read_settings
 from exporter.store_collector import StoreCollector
+from exporter.web_config import WebConfigFile
 
 __all__ = [
     "CATALOGUE",
@@ -25,6 +28,7 @@ __all__ = [
     "CollectorSettings",
     "ExporterError",
     "ExporterServer",
+    "ExporterSettingsError",
     "Exposition",
     "ExpositionSettings",
     "Family",
@@ -40,6 +44,8 @@ __all__ = [
     "Site",
     "StoreCollector",
     "StoreError",
+    "StoreUnreadable",
+    "WebConfigFile",
     "counter",
     "default_store_path",
     "gauge",
@@ -47,5 +53,6 @@ __all__ = [
     "info",
     "open_directory",
     "open_recorder",
+    "read_settings",
     "state_set",
 ]

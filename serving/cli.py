@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import ExporterError
+from exporter import ExporterError, ExporterSettingsError
 from serving import __version__
 from serving.errors import ServingError, SettingsError
 
@@ -73,6 +73,9 @@ def _serve(arguments: list[str]) -> int:
         from serving.supervisor import Supervisor
 
         return Supervisor(settings).run()
+    except ExporterSettingsError as error:
+        print(f"inferometer serve: {error}", file=sys.stderr)
+        return 2
     except (ServingError, ExporterError, OSError) as error:
         print(f"inferometer serve: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ import socket
 import time
 from pathlib import Path
 
-from exporter import OwnedDirectory, default_store_path
+from exporter import OwnedDirectory, WebConfigFile, default_store_path, read_settings
 from serving.children import Child, Command
 from serving.errors import SettingsError
 from serving.process import write_process_settings
@@ -34,8 +34,12 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         """Bind the ports and take the store directory.
 
-        Raises OSError naming the address, or StoreError, when one of them cannot be had.
+        Raises OSError naming the address, or StoreError, when one of them cannot be had, and the
+        exporter's SettingsError for what its variables say: it would be restarted in vain.
         """
+        web = read_settings([]).web
+        self._is_metrics_secure = WebConfigFile(web.config_file).current().tls is not None
+        self._metrics_path = web.telemetry_path
         self._listener = listen(settings.host, settings.port)
         self._metrics_listener = listen(settings.metrics_host, settings.metrics_port)
         port = self._listener.getsockname()[1]
@@ -79,7 +83,9 @@ class Supervisor:
         settings = self._settings
         host, metrics_host = settings.host, settings.metrics_host
         logger.info("serving %s on http://%s:%d", ", ".join(settings.models), host, settings.port)
-        logger.info("metrics on http://%s:%d/metrics", metrics_host, settings.metrics_port)
+        scheme = "https" if self._is_metrics_secure else "http"
+        port, path = settings.metrics_port, self._metrics_path
+        logger.info("metrics on %s://%s:%d%s", scheme, metrics_host, port, path)
 
     def _watch_signals(self) -> socket.socket:
         """Turn signals into bytes on a socket, so that waiting for children wakes up."""
@@ -156,7 +162,7 @@ class Supervisor:
             "-m", "exporter",
             f"--store.path={settings.store_path}",
             f"--web.listen-descriptor={descriptor}",
-            f"--collector.backlog.address={settings.host}:{settings.port}",
+            f"--collector.backlog.address={_address_of(self._listener)}",
             f"--log.level={'warn' if level == 'info' else level}",
             "--store.remove-abandoned",
         ]  # fmt: skip
@@ -172,6 +178,12 @@ def listen(host: str, port: int) -> socket.socket:
         code = error.errno or 0
         reason = os.strerror(code) if code > 0 else str(error)
         raise SettingsError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
+def _address_of(listener: socket.socket) -> str:
+    """Return a listening socket's address, an IP address even where a name was given."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def _environment() -> dict[str, str]:

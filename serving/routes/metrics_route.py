@@ -2,8 +2,7 @@
 
 from flask import Blueprint, Response, request
 
-from exporter import Scraper, ScrapeRequest, ScrapeRequestError
-from exporter.errors import StoreUnreadable
+from exporter import Scraper, ScrapeRequest, ScrapeRequestError, StoreUnreadable
 
 TEXT = "text/plain; charset=utf-8"
 

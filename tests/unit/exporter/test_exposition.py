@@ -3,10 +3,13 @@
 What is recorded comes out in every format, and nothing a store holds breaks it.
 """
 
+import contextlib
 import gzip
+import resource
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -143,6 +146,45 @@ def test_the_backlog_counts_connections_that_nobody_accepted() -> None:
             connection.close()
 
     assert [series.cells for series in family.series.values()] == [[3.0]]
+
+
+# Opens as many connections as it is told, and holds them until its input ends.
+CLIENTS = """
+import socket, sys
+address = ("127.0.0.1", int(sys.argv[1]))
+held = [socket.create_connection(address) for _ in range(int(sys.argv[2]))]
+print("connected", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_backlog_is_found_beside_thousands_of_open_connections() -> None:
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    accepted, waiting = min(10_000, most - 500), 5
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1_024))
+        host, port = listener.getsockname()[:2]
+        clients = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", CLIENTS, str(port), str(accepted + waiting)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        )
+        for _ in range(accepted):
+            stack.enter_context(listener.accept()[0])
+        assert clients.stdout is not None
+        assert clients.stdout.readline() == b"connected\n"
+
+        collector = BacklogCollector([(host, port)])
+        seconds = []
+        for _ in range(5):
+            begun = time.monotonic()
+            (family,) = collector.collect(View())
+            seconds.append(time.monotonic() - begun)
+        assert [series.cells for series in family.series.values()] == [[5.0]]
+        assert min(seconds) < 0.05
+        clients.kill()
 
 
 def test_no_backlog_is_shown_for_an_address_nobody_listens_on() -> None:

@@ -195,3 +195,25 @@ def test_a_collector_that_hangs_is_late_and_is_not_run_twice() -> None:
         deadline = time.monotonic() + 10
         while success() == [0.0]:
             assert time.monotonic() < deadline
+
+
+def test_a_scrape_waits_for_a_collector_without_holding_up_others() -> None:
+    with hanging() as collector:
+        collectors = GuardedCollectors({"hanging": collector})
+
+        def success(seconds: float) -> list[float]:
+            found = collectors.collect(View(), ScrapeRequest(), time.monotonic() + seconds)
+            families = {merged.family.name: merged for merged in found}
+            return families["inferometer_collector_success"].series["hanging",].cells
+
+        patient: list[float] = []
+        thread = threading.Thread(target=lambda: patient.extend(success(30)))
+        thread.start()
+        while not collector.runs:
+            pass
+        assert success(0.05) == [0.0]
+        collector.go_on.set()
+        thread.join()
+
+    assert patient == [1.0]
+    assert collector.runs == 1
