@@ -184,6 +184,7 @@ class Scraper:
             ("inferometer_exporter_render_seconds", self._render_seconds),
             ("inferometer_exporter_series", view.series_count()),
             ("inferometer_exporter_blocks", view.blocks),
+            ("inferometer_exporter_conflicting_families", len(view.conflicting)),
         ]
         return [*itertools.starmap(_single, rows), skipped]
 

@@ -38,6 +38,10 @@ FAMILIES = (
     gauge("inferometer_exporter_blocks", "Processes' blocks read for this scrape."),
     DROPPED_SERIES,
     gauge(
+        "inferometer_exporter_conflicting_families",
+        "Families of which series are left out: another process defines them with other labels.",
+    ),
+    gauge(
         "inferometer_exporter_skipped_files",
         "Files in the store directory that are not readable blocks, by reason.",
         Label("reason", SKIP_REASONS),

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from exporter import (
+    CollectorSettings,
     ExporterError,
     Family,
     Label,
+    Scraper,
+    ScrapeRequest,
     counter,
     gauge,
     histogram,
@@ -240,4 +243,6 @@ def test_a_family_that_two_processes_define_differently_is_logged_once(
         rows = reader.view().families["events_total"].series
 
     assert {labels: series.cells[0] for labels, series in rows.items()} == {("b",): 2}
-    assert caplog.text.count("events_total is defined differently") == 1
+    shown = Scraper(store_path, CollectorSettings(), folds=False).scrape(ScrapeRequest()).body
+    assert b"inferometer_exporter_conflicting_families 1.0" in shown
+    assert caplog.text.count("events_total is defined differently") == 2  # by two readers
