@@ -1,6 +1,6 @@
 """Whether a family's definition is one that can be kept in a store and shown in every format.
 
-Checked when a family is declared, and again when it is read from a block.
+Checked when a family is declared, and again when it is read from a block. A role's name, too.
 """
 
 import re
@@ -13,8 +13,15 @@ MOST_SERIES = 100_000
 MOST_BUCKETS = 1_000
 METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+ROLE = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 # Those that the exposition itself adds.
 OWN_LABELS = {"histogram": ("le",), "summary": ("quantile",)}
+
+
+def check_role(role: str) -> None:
+    """Raise CatalogueError when no block can carry the name of a role."""
+    if not ROLE.fullmatch(role):
+        raise CatalogueError(f"{role!r} is no role of 1 to 16 of the characters a-z 0-9 _ -")
 
 
 def check_family(family: Family) -> None:

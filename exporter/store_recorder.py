@@ -1,7 +1,6 @@
 """The recorder of one process, which writes to a block of its own in a store directory."""
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +13,12 @@ from exporter.bundle import Record
 from exporter.catalogue.itself import DROPPED_SERIES
 from exporter.child import Child, Lock
 from exporter.errors import BlockFull, CatalogueError, StoreError, StoreFull
-from exporter.family_check import check_family
+from exporter.family_check import check_family, check_role
 from exporter.metric import Family
 from exporter.own_series import Carried, OwnSeries
 from exporter.process_hooks import start_ticking, tell_after_fork
 
 STARTS = "inferometer_process_starts_total"
-ROLE = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +43,14 @@ class StoreRecorder:
         tick_seconds: float | None,
     ) -> None:
         """Open the block. Use `open_recorder`, which declares what every process records."""
+        check_role(role)
         self._directory = directory
         self._role = role
-        if not ROLE.fullmatch(role):
-            raise CatalogueError(f"{role!r} is no role of 1 to 16 of the characters a-z 0-9 _ -")
         self._families: dict[str, Family] = {}
         self._by_base_name: dict[str, Family] = {}
-        for family in (*families, DROPPED_SERIES):
+        for family in families:
             self.add_family(family)
+        self._families.setdefault(DROPPED_SERIES.name, DROPPED_SERIES)
         self._make_lock = make_lock
         self._tick_seconds = tick_seconds
         self._growth = threading.Lock()
@@ -60,7 +58,7 @@ class StoreRecorder:
         self._fork_calls: list[Callable[[], None]] = []
         self._retried = time.monotonic()
         self._is_full_logged = False
-        self._is_forked = False
+        self._is_forked = self._is_closed = False
         try:
             self._writer = BlockWriter(directory, role)
         except StoreFull as error:
@@ -178,6 +176,7 @@ class StoreRecorder:
         with self._growth:
             self._note_end()
             self._writer.close()
+            self._is_closed = True
 
     def _note_end(self) -> None:
         if not self._is_forked:
@@ -238,7 +237,7 @@ class StoreRecorder:
 
         The full one is then a dead process's, whose counts are in every scrape.
         """
-        if not self._series.would_shrink:
+        if self._is_closed or not self._series.would_shrink:
             return False
         old = self._writer
         try:
@@ -295,6 +294,6 @@ class StoreRecorder:
 
     def _dropped_of(self, family: Family) -> Child | None:
         """Return what counts a family's dropped label sets; it stands at 0 before the first."""
-        if not family.labels or family is DROPPED_SERIES:
+        if not family.labels or family.name == DROPPED_SERIES.name:
             return None
         return self.child(DROPPED_SERIES.name, family=family.name)
