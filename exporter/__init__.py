@@ -5,7 +5,7 @@ It knows nothing of HTTP serving, Flask, gunicorn or TensorFlow and is useful wi
 
 from exporter.bundle import Record
 from exporter.catalogue import CATALOGUE
-from exporter.child import Child, Lock
+from exporter.child import Child
 from exporter.collectors.base import CollectorSettings
 from exporter.define import counter, gauge, histogram, info, state_set
 from exporter.directory import OwnedDirectory, default_store_path, open_directory
@@ -14,6 +14,7 @@ from exporter.errors import SettingsError as ExporterSettingsError
 from exporter.http import ExporterServer, Site
 from exporter.metric import UNKNOWN, Family, Label
 from exporter.null_recorder import NullRecorder
+from exporter.place import Lock
 from exporter.recorder import Recorder, open_recorder
 from exporter.scrape import Exposition, ExpositionSettings, Scraper
 from exporter.scrape_request import ScrapeRequest

@@ -5,37 +5,45 @@ from operator import add
 
 from exporter.block.reader import BlockReader
 from exporter.gauge_rules import reduced
-from exporter.metric import Family
+from exporter.metric import OTHER, Family
 from exporter.view import UNSET, LabelValues, MergedFamily, MergedSeries, View
 
 
 @dataclass(slots=True)
 class Admitted:
-    """The label sets that have a row of their own, by family.
+    """The label sets that have a row of their own, and those that have none, by family.
 
-    It outlives the merges: a label set keeps its row for as long as it is shown, so that what it
-    counts never wanders between its own row and `__other__`.
+    It outlives the merges: a label set stays where it is for as long as some block has it, so that
+    what it counts never wanders between its own row and `__other__`.
     """
 
-    labels: dict[str, set[LabelValues]] = field(default_factory=dict)
+    own: dict[str, set[LabelValues]] = field(default_factory=dict)
+    refused: dict[str, set[LabelValues]] = field(default_factory=dict)
 
     def admit(self, view: View, retired: BlockReader | None, *, is_whole: bool) -> View:
         """Put label sets for which their family has no room into the row `__other__`.
 
         Those shown before come first, then those of the dead. A view that is not whole leaves the
-        place of what it does not show alone.
+        place of what it does not show alone. Removed series are neither shown nor moved.
         """
         for name, merged in view.families.items():
-            known = self.labels.setdefault(name, set())
-            if merged.series.keys() == known:
+            own = self.own.setdefault(name, set())
+            if merged.series.keys() == own:
                 continue
+            refused = self.refused.setdefault(name, set())
             if is_whole:
-                known &= merged.series.keys()
-            for labels in _in_order(merged, known, retired):
-                has_room = len(known) < merged.family.max_series
-                place = merged.family.guarded(labels, has_room=has_room)
-                known.add(place)
-                if place != labels:
+                own.intersection_update(merged.series)
+                refused.intersection_update(merged.series)
+            for labels in _in_order(merged, own, retired):
+                if labels in refused:
+                    place = merged.family.guarded(labels, has_room=False)
+                else:
+                    has_room = len(own) < merged.family.max_series
+                    place = merged.family.guarded(labels, has_room=has_room)
+                if place == labels and OTHER not in labels:
+                    own.add(labels)
+                elif place != labels:
+                    refused.add(labels)
                     _move_row(merged, labels, place)
         return view
 
@@ -66,7 +74,11 @@ def forget_removed(view: View, live: list[BlockReader]) -> View:
 def _in_order(
     merged: MergedFamily, known: set[LabelValues], retired: BlockReader | None
 ) -> list[LabelValues]:
-    new = [labels for labels in merged.series if labels not in known]
+    new = [
+        labels
+        for labels, series in merged.series.items()
+        if labels not in known and not series.is_removed
+    ]
     if retired is not None and len(merged.series) > merged.family.max_series:
         of_the_dead = {
             entry.labels
@@ -90,8 +102,7 @@ def _move_row(merged: MergedFamily, labels: LabelValues, place: LabelValues) -> 
 def _absorb(family: Family, present: MergedSeries, moved: MergedSeries) -> None:
     """Add one series to another of the same family."""
     present.created = min(present.created, moved.created)
-    present.is_active |= moved.is_active
-    present.is_removed &= moved.is_removed
+    present.marks |= moved.marks
     if family.kind != "gauge":
         present.cells = list(map(add, present.cells, moved.cells))
         for place, exemplar in moved.exemplars.items():

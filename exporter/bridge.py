@@ -17,12 +17,13 @@ import threading
 import weakref
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import prometheus_client
 from prometheus_client import values
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import CollectorRegistry
 
 from exporter.child import Child
 from exporter.errors import CatalogueError, ExporterError
@@ -43,8 +44,13 @@ class _Exemplar(Protocol):
     value: float
 
 
-def install(recorder: StoreRecorder) -> None:
+def install(
+    recorder: StoreRecorder,
+    registries: Iterable[CollectorRegistry] = (prometheus_client.REGISTRY,),
+) -> None:
     """Record from now on in `recorder` what metrics of prometheus_client count.
+
+    Of `registries`, what has no number of its own is copied as well; see registry_copies.py.
 
     Call it before the program creates its metrics; those created earlier are named in a warning.
     Gauges follow their `multiprocess_mode`: `sum`, `max`, `min` and `mostrecent` outlive the
@@ -68,7 +74,8 @@ def install(recorder: StoreRecorder) -> None:
 
     values.ValueClass = _value_class(places)
     recorder.on_tick(places.end_unused)
-    recorder.on_tick(RegistryCopies(recorder, prometheus_client.REGISTRY).copy)
+    for registry in registries:
+        recorder.on_tick(RegistryCopies(recorder, registry).copy)
     recorder.on_fork(places.forget_parent)
 
 
@@ -186,7 +193,8 @@ class _Places:
         self._recorder = recorder
         # The numbers of a histogram come one by one; its bounds are known with the last.
         self._pending: dict[tuple[str, tuple[str, ...]], list[tuple[_StoreValue, float]]] = {}
-        self._lock = threading.Lock()  # of the tally; a finaliser must not take it
+        # Of the tally, and of what it counts; a finaliser must not take it.
+        self._lock = threading.Lock()
         self._left_out: set[str] = set()
         self._by_pid: weakref.WeakSet[_StoreValue] = weakref.WeakSet()
         self._users: Tally[Child] = Tally()
@@ -194,7 +202,8 @@ class _Places:
 
     def give(self, value: _StoreValue, metric: _Metric, name: str, labels: dict[str, str]) -> None:
         try:
-            self._give(value, metric, name, labels)
+            with self._lock:
+                self._give(value, metric, name, labels)
         except CatalogueError as error:
             if metric.name not in self._left_out:
                 self._left_out.add(metric.name)
@@ -206,7 +215,7 @@ class _Places:
         elif metric.kind == "gauge" and metric.mode in {"all", "liveall"}:
             self._recorder.add_family(metric.family((*labels, "pid")))
             value.labels, value.places, value.metric_name = labels, self, metric.name
-            self.place_by_pid(value)
+            self._place_by_pid(value)
         else:
             family = metric.family(tuple(labels))
             self._recorder.add_family(family)
@@ -215,6 +224,10 @@ class _Places:
             self._bind(value, self._recorder.child(family.name, **labels), place)
 
     def place_by_pid(self, value: _StoreValue) -> None:
+        with self._lock:
+            self._place_by_pid(value)
+
+    def _place_by_pid(self, value: _StoreValue) -> None:
         assert value.labels is not None
         value.pid = os.getpid()
         labels = {**value.labels, "pid": str(value.pid)}
@@ -260,6 +273,5 @@ class _Places:
 
     def _bind(self, value: _StoreValue, child: Child, place: int) -> None:
         value.child, value.place = child, place
-        with self._lock:
-            self._users[child] += 1
+        self._users[child] += 1
         weakref.finalize(value, self._unused.append, child).atexit = False

@@ -6,9 +6,11 @@ It is what a request or a batch records.
 import sys
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
-from exporter.child import Child, Memory
+from exporter.child import Child
+from exporter.place import Memory
 
 _LARGEST = sys.float_info.max
 
@@ -62,8 +64,7 @@ class Bundle:
             except ValueError:
                 if (len(increments), len(observations)) != counts:
                     raise
-                self._memory.reopen()
-                record(increments, observations, trace_id)
+                self._memory.reopen(partial(record, increments, observations, trace_id))
 
         def bind(new: Memory) -> None:
             nonlocal counter_indices, places, cells, acquire, release
@@ -86,6 +87,8 @@ def _places(
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int, tuple[float, ...]], ...]]:
     """Return the counters' indices; the histograms', with their first bucket's and the bounds."""
     return (
-        tuple(child.index for child in counters),
-        tuple((child.index, child.index + 1, child.bounds) for child in histograms),
+        tuple(child.place.index for child in counters),
+        tuple(
+            (child.place.index, child.place.index + 1, child.family.edges) for child in histograms
+        ),
     )

@@ -5,117 +5,64 @@ A counter, gauge or histogram with its cells resolved.
 
 import sys
 from bisect import bisect_left
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from math import isnan
 from typing import Protocol
 
+from exporter.errors import CatalogueError
 from exporter.exemplar_slots import note_exemplar
 from exporter.metric import EXEMPLAR_CELLS, Family
+from exporter.place import Memory, Place
 
 # Compared with, because an integer may be larger than any float.
 _LARGEST = sys.float_info.max
 
 
-class Lock(Protocol):
-    """A lock of the standard library, or one that stands in for it."""
+class Increment(Protocol):
+    """How a counter or gauge is counted up."""
 
-    def acquire(self) -> bool:
-        """Take the lock."""
+    def __call__(self, amount: float = 1.0, trace_id: bytes | None = None, /) -> None:
+        """Add to a counter or gauge; a gauge that is not set begins at 0.
 
-    def release(self) -> None:
-        """Give the lock back."""
+        What a counter cannot count (negative, infinite or NaN amounts) is not recorded. `trace_id`
+        (16 bytes) names a sampled trace, to be a counter's exemplar.
+        """
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Where the updates of a process go: a block's values as numbers and as words, and its lock.
+class Observe(Protocol):
+    """How a histogram or summary is given a value."""
 
-    `reopen` is called when the values turn out to be released, as they are in a forked process. It
-    gives every child and bundle of the recorder the memory of a new block, after which the update
-    is made again.
-    """
+    def __call__(self, value: float, trace_id: bytes | None = None, /) -> None:
+        """Add one observation. Negative, infinite or NaN values are not recorded.
 
-    cells: "memoryview[float]"
-    words: "memoryview[int]"
-    lock: Lock
-    reopen: Callable[[], None]
+        `trace_id` (16 bytes) names a sampled trace, to be the bucket's exemplar.
+        """
 
 
 class Child:
     """One series of this process, with its place in the block resolved. Keep it.
 
-    The lock's methods are kept bound and called by hand: `with` costs twice as much as the update.
+    `inc` and `observe` are closures over the place, which are a fifth faster than methods. A series
+    has those that its kind has; the others raise CatalogueError.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "acquire",
-        "bounds",
-        "cells",
-        "family",
-        "index",
-        "is_ended",
-        "memory",
-        "release",
-        "values",
-    )
+    __slots__ = ("family", "inc", "is_ended", "observe", "place", "values")
+    inc: Increment
+    observe: Observe
 
-    def __init__(self, family: Family, values: tuple[str, ...], memory: Memory, index: int) -> None:
-        """Bind the series with these label values; its `created` cell is at `index`."""
+    def __init__(self, family: Family, values: tuple[str, ...], place: Place) -> None:
+        """Take the series with these label values at a place."""
         self.family = family
         self.values = values
-        self.bounds = family.edges
+        self.place = place
         self.is_ended = False
-        self.bind(memory, index)
-
-    def bind(self, memory: Memory, index: int) -> None:
-        """Go on in another memory, or at another index; under the lock, if others record."""
-        self.index = index + 1  # of the value; a histogram's sum
-        self.memory = memory
-        self.cells = memory.cells
-        self.acquire = memory.lock.acquire
-        self.release = memory.lock.release
-
-    def inc(self, amount: float = 1.0, trace_id: bytes | None = None) -> None:
-        """Add to a counter. Negative, infinite or NaN amounts are not recorded.
-
-        `trace_id` (16 bytes) names a sampled trace, to be the counter's exemplar.
-        """
-        if 0.0 <= amount <= _LARGEST:
-            try:
-                self.acquire()
-                try:
-                    self.cells[self.index] += amount
-                    if trace_id is not None:
-                        self.note(amount, trace_id)
-                finally:
-                    self.release()
-            except ValueError:
-                self.memory.reopen()
-                self.inc(amount, trace_id)
-
-    def observe(self, value: float, trace_id: bytes | None = None) -> None:
-        """Add one observation to a histogram. Negative, infinite or NaN values are not recorded.
-
-        `trace_id` (16 bytes) names a sampled trace, to be the bucket's exemplar.
-        """
-        if 0.0 <= value <= _LARGEST:
-            bucket = 1 + bisect_left(self.bounds, value)
-            try:
-                self.acquire()
-                try:
-                    # The sum first: a kill in between leaves the count, which is derived, whole.
-                    index, cells = self.index, self.cells
-                    cells[index] += value
-                    cells[index + bucket] += 1.0
-                    if trace_id is not None:
-                        self.note(value, trace_id)
-                finally:
-                    self.release()
-            except ValueError:
-                self.memory.reopen()
-                self.observe(value, trace_id)
+        self.inc = self.observe = partial(_refuse, family)
+        if family.kind == "gauge":
+            self.inc = partial(_add_to_gauge, place)
+        elif family.kind == "counter":
+            self.inc = _increment(family, place)
+        else:
+            self.observe = _observe(family, place)
 
     def dec(self, amount: float = 1.0) -> None:
         """Subtract from a gauge."""
@@ -126,99 +73,153 @@ class Child:
 
         `stamp` (monotonic seconds) decides under the rule `latest`.
         """
-        try:
-            self.acquire()
-            try:
-                self.cells[self.index + 1] = stamp
-                self.cells[self.index] = value
-            finally:
-                self.release()
-        except ValueError:
-            value, stamp = float(value), float(stamp)  # What is no number would fail again.
-            self.memory.reopen()
-            self.set(value, stamp=stamp)
+        value, stamp = float(value), float(stamp)
 
-    def add(self, place: int, amount: float) -> None:
-        """Add to one cell: place 0 is the value or sum, the next ones are a histogram's counts."""
-        try:
-            self.acquire()
-            try:
-                self.cells[self.index + place] += amount
-            finally:
-                self.release()
-        except ValueError:
-            self.memory.reopen()
-            self.add(place, amount)
+        def change(cells: "memoryview[float]", index: int) -> None:
+            cells[index + 1] = stamp
+            cells[index] = value
 
-    def put(self, place: int, value: float) -> None:
+        self.place.update(change)
+
+    def add(self, cell: int, amount: float) -> None:
+        """Add to one cell: 0 is the value or sum, the next ones are a histogram's counts."""
+        amount = float(amount)
+
+        def change(cells: "memoryview[float]", index: int) -> None:
+            cells[index + cell] += amount
+
+        self.place.update(change)
+
+    def put(self, cell: int, value: float) -> None:
         """Replace one cell, as when a program resets its counter."""
-        self._under_lock(lambda: self.cells.__setitem__(self.index + place, value))
+        value = float(value)
 
-    def get(self, place: int) -> float:
-        """Return what this process has in one cell."""
-        found = []
-        self._under_lock(lambda: found.append(self.cells[self.index + place]))
-        return found[0]
+        def change(cells: "memoryview[float]", index: int) -> None:
+            cells[index + cell] = value
+
+        self.place.update(change)
+
+    def get(self, cell: int) -> float:
+        """Return what this process has in one cell; 0 in the middle of a move."""
+        found = [0.0]
+        self.place.update(lambda cells, index: found.append(cells[index + cell]))
+        return found[-1]
 
     def keep_exemplar(self, value: float, trace_id: bytes) -> None:
         """Keep an exemplar of an observation that was recorded apart."""
-        self._under_lock(lambda: self.note(value, trace_id))
+        self.place.update(lambda *_: self.note(value, trace_id))
 
     def end(self) -> None:
         """Mark the series as removed."""
-        self._under_lock(lambda: self._begin_or_end(is_ended=True))
+        self._begin_or_end(is_ended=True)
 
     def begin_again(self) -> None:
         """Show a series again that was removed, with what it held."""
-        self._under_lock(lambda: self._begin_or_end(is_ended=False))
+        self._begin_or_end(is_ended=False)
 
     def _begin_or_end(self, *, is_ended: bool) -> None:
-        if is_ended != self.is_ended:
-            self.cells[self.index - 1] *= -1.0
-            self.is_ended = is_ended
+        def change(cells: "memoryview[float]", index: int) -> None:
+            if is_ended != self.is_ended:
+                cells[index - 1] *= -1.0
+                self.is_ended = is_ended
 
-    def _under_lock(self, update: Callable[[], None]) -> None:
-        """Make one of the rare updates; the frequent ones spell this out, to save a call."""
-        try:
-            self.acquire()
-            try:
-                update()
-            finally:
-                self.release()
-        except ValueError:
-            self.memory.reopen()
-            self._under_lock(update)
+        self.place.update(change)
 
     def note(self, value: float, trace_id: bytes) -> None:
-        """Keep an exemplar of `value` if this series has a place for it; under the lock."""
-        family = self.family
-        if family.has_exemplars:
-            place = bisect_left(family.buckets, value) if family.buckets else 0
-            slot = self.index - 1 + family.value_cells + EXEMPLAR_CELLS * place
-            note_exemplar(self.cells, self.memory.words, slot, value, trace_id)
+        """Keep an exemplar of `value` if this series has room for one; under the lock."""
+        _note(self.family, self.place.memory, self.place.index, value, trace_id)
 
 
-class GaugeChild(Child):
-    """A gauge, which may also fall."""
+def _note(family: Family, memory: Memory, index: int, value: float, trace_id: bytes) -> None:
+    if family.has_exemplars:
+        bucket = bisect_left(family.buckets, value) if family.buckets else 0
+        slot = index - 1 + family.value_cells + EXEMPLAR_CELLS * bucket
+        note_exemplar(memory.cells, memory.words, slot, value, trace_id)
 
-    __slots__ = ()
 
-    def inc(self, amount: float = 1.0, trace_id: bytes | None = None) -> None:  # noqa: ARG002
-        """Add to the gauge; one that is not set begins at 0."""
-        try:
-            self.acquire()
+def _refuse(family: Family, *_: object) -> None:
+    raise CatalogueError(f"{family.name} is a {family.kind}, for which this is not")
+
+
+def _add_to_gauge(place: Place, amount: float = 1.0, _trace_id: bytes | None = None, /) -> None:
+    amount = float(amount)
+
+    def change(cells: "memoryview[float]", index: int) -> None:
+        value = cells[index]
+        cells[index] = amount if isnan(value) else value + amount
+
+    place.update(change)
+
+
+# The two most frequent updates. The lock's methods are kept bound and called by hand: `with` costs
+# twice as much as the update. Neither refers to itself, nor to a child, so as not to be garbage.
+
+
+def _increment(family: Family, place: Place) -> Increment:
+    memory, index = place.memory, place.index
+    cells, acquire, release = memory.cells, memory.lock.acquire, memory.lock.release
+
+    def inc(amount: float = 1.0, trace_id: bytes | None = None, /) -> None:
+        if 0.0 <= amount <= _LARGEST:
             try:
-                value = self.cells[self.index]
-                self.cells[self.index] = amount if isnan(value) else value + amount
-            finally:
-                self.release()
-        except ValueError:
-            amount = float(amount)
-            self.memory.reopen()
-            self.inc(amount)
+                acquire()
+                try:
+                    cells[index] += amount
+                    if trace_id is not None:
+                        _note(family, memory, index, amount, trace_id)
+                finally:
+                    release()
+            except ValueError:
+                memory.reopen(partial(_again, family, place, amount, trace_id, None))
+
+    def rebind(new: Memory, new_index: int) -> None:
+        nonlocal memory, index, cells, acquire, release
+        memory, index = new, new_index
+        cells, acquire, release = new.cells, new.lock.acquire, new.lock.release
+
+    place.rebind = rebind
+    return inc
 
 
-def make_child(family: Family, values: tuple[str, ...], memory: Memory, index: int) -> Child:
-    """Return the child of a series whose `created` cell is at `index`."""
-    kind = GaugeChild if family.kind == "gauge" else Child
-    return kind(family, values, memory, index)
+def _observe(family: Family, place: Place) -> Observe:
+    memory, index, bounds = place.memory, place.index, family.edges
+    cells, acquire, release = memory.cells, memory.lock.acquire, memory.lock.release
+
+    def observe(value: float, trace_id: bytes | None = None, /) -> None:
+        if 0.0 <= value <= _LARGEST:
+            cell = 1 + bisect_left(bounds, value)
+            try:
+                acquire()
+                try:
+                    # The sum first: a kill in between leaves the count, which is derived, whole.
+                    cells[index] += value
+                    cells[index + cell] += 1.0
+                    if trace_id is not None:
+                        _note(family, memory, index, value, trace_id)
+                finally:
+                    release()
+            except ValueError:
+                memory.reopen(partial(_again, family, place, value, trace_id, cell))
+
+    def rebind(new: Memory, new_index: int) -> None:
+        nonlocal memory, index, cells, acquire, release
+        memory, index = new, new_index
+        cells, acquire, release = new.cells, new.lock.acquire, new.lock.release
+
+    place.rebind = rebind
+    return observe
+
+
+def _again(
+    family: Family, place: Place, value: float, trace_id: bytes | None, cell: int | None
+) -> None:
+    """Make an update that found no memory where the series stands now."""
+
+    def change(cells: "memoryview[float]", index: int) -> None:
+        cells[index] += value
+        if cell is not None:
+            cells[index + cell] += 1.0
+        if trace_id is not None:
+            _note(family, place.memory, index, value, trace_id)
+
+    place.update(change)

@@ -18,7 +18,7 @@ from exporter.landing_page import landing_page
 from exporter.request_head import HeadError, HeadReader, read_head
 from exporter.scrape import Scraper
 from exporter.scrape_request import ScrapeRequest
-from exporter.tls import secured_by
+from exporter.tls import shake_hands, wrapped
 from exporter.web_config import WebConfigFile
 
 TEXT = "text/plain; charset=utf-8"
@@ -78,18 +78,20 @@ class ExporterServer(ThreadingHTTPServer):
         """Serve one connection, in its own thread."""
         assert isinstance(request, socket.socket)
         connections = self.site.connections
-        if not connections.enter():
+        if not connections.enter(request):
             self.shutdown_request(request)
             return
         secured = request
         try:
             # The handshake is made here: a silent client must not keep others from connecting.
             config = self.site.config.current()
-            secured = secured_by(request, config.tls, config.allowed_sans)
+            secured = wrapped(request, config.tls)
+            connections.follow(request, secured)
+            shake_hands(secured, config.allowed_sans)
             super().process_request_thread(secured, client_address)
         except OSError as error:
             logger.debug("a TLS handshake failed: %s", error)
-            self.shutdown_request(request)
+            self.shutdown_request(secured)
         finally:
             connections.leave(secured)
 
@@ -134,15 +136,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         connections = self.server.site.connections
-        connections.note_silent(self.connection)
+        connections.note_waiting(self.connection)
         if not self._head.wait(self._reader):
             self.close_connection = True
             return
-        connections.note_busy(self.connection)
         self.command = self.requestline = ""
         self.request_version = self.protocol_version
         try:
             self.raw_requestline, fields = read_head(self._reader)
+            connections.note_busy(self.connection)
             self.rfile = BytesIO(fields)  # For the standard library, in which it looks for fields.
             if self.parse_request():
                 self._check_head()
@@ -155,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_head(self) -> None:
         if self.request_version == "HTTP/1.1" and len(self.headers.get_all("Host", ())) != 1:
             raise HeadError(400, "a request names its host once")
-        if "close" in _tokens(self.headers.get("Connection", "")):
+        if "close" in _tokens(",".join(self.headers.get_all("Connection", ()))):
             self.close_connection = True
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # A body is not read, so where the next request would begin is unknown.

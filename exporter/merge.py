@@ -9,21 +9,32 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from operator import add
 
 from exporter.block.layout import SeriesEntry
 from exporter.block.reader import BlockReader
+from exporter.cells import moved_cells, sum_of
 from exporter.exemplar_slots import exemplars_in, has_exemplars
 from exporter.gauge_rules import combined, reduced
 from exporter.metric import Family
-from exporter.view import UNSET, LabelValues, LiveProcess, MergedFamily, MergedSeries, View
+from exporter.view import (
+    DEAD_ACTIVE,
+    DEAD_REMOVED,
+    LIVE_ACTIVE,
+    LIVE_REMOVED,
+    RETIRED_REMOVED,
+    UNSET,
+    LabelValues,
+    LiveProcess,
+    MergedFamily,
+    MergedSeries,
+    View,
+)
 
 EXITS = "inferometer_process_exits_total"
 CPU_SECONDS = "inferometer_process_cpu_seconds_total"
 
-STRETCH = 32  # cells
-_ZEROS = bytes(8 * STRETCH)
+_REMOVED = RETIRED_REMOVED | DEAD_REMOVED | LIVE_REMOVED
 
 
 def merge(
@@ -47,9 +58,9 @@ def merge(
         for family in block.table.families.values():
             if wants(family):
                 view.families.setdefault(family.name, MergedFamily(family)).family = family
+    _leave_out_clashing(view)
     for group in _groups(everything):
-        live = [b for b in group if b.is_alive and b.is_current and b is not retired]
-        _add_group(view, group, live)
+        _add_group(view, group, retired)
     for block in blocks:
         view.blocks += 1
         _add_process(view, block)
@@ -57,14 +68,24 @@ def merge(
     return view
 
 
+def _leave_out_clashing(view: View) -> None:
+    """Leave out families that have a name in common with a younger one, which no format allows."""
+    claimed: dict[str, str] = {}
+    for name, merged in reversed(list(view.families.items())):
+        names = merged.family.claimed_names
+        if any(claimed.get(each, name) != name for each in names):
+            view.conflicting.add(name)
+            del view.families[name]
+        else:
+            claimed.update(dict.fromkeys(names, name))
+
+
 def without_removed(view: View) -> View:
-    """Return the view without the series that are removed and that no process alive has."""
+    """Return the view without the series that are removed."""
     for merged in view.families.values():
-        if any(series.is_removed for series in merged.series.values()):
+        if any(series.marks & _REMOVED and series.is_removed for series in merged.series.values()):
             merged.series = {
-                labels: series
-                for labels, series in merged.series.items()
-                if series.is_active or not series.is_removed
+                labels: series for labels, series in merged.series.items() if not series.is_removed
             }
     return view
 
@@ -87,24 +108,39 @@ class _Group:
 
     blocks: list[BlockReader]
     live: list[BlockReader]
+    marks: list[tuple[int, int]]  # of each block's series: when active, when removed
+    active: int  # the marks when all blocks have a series active
     arrays: list["array[float]"]
     totals: "array[float]"
     start: int
 
 
-def _add_group(view: View, blocks: list[BlockReader], live: list[BlockReader]) -> None:
-    first = blocks[0]
+def _group_of(blocks: list[BlockReader], retired: BlockReader | None) -> _Group:
+    live = [b for b in blocks if b.is_alive and b.is_current and b is not retired]
+    marks = [
+        (0, RETIRED_REMOVED) if block is retired
+        else (LIVE_ACTIVE, LIVE_REMOVED) if block in live
+        else (DEAD_ACTIVE, DEAD_REMOVED)
+        for block in blocks
+    ]  # fmt: skip
     arrays = [block.values for block in blocks]
-    group = _Group(blocks, live, arrays, _sum(arrays), first.values_start)
-    for number, entries in first.table.series.items():
-        family = first.table.families[number]
+    active = 0
+    for mark, _ in marks:
+        active |= mark
+    return _Group(blocks, live, marks, active, arrays, sum_of(arrays), blocks[0].values_start)
+
+
+def _add_group(view: View, blocks: list[BlockReader], retired: BlockReader | None) -> None:
+    group, table = _group_of(blocks, retired), blocks[0].table
+    for number, entries in table.series.items():
+        family = table.families[number]
         merged = view.families.get(family.name)
         if merged is None:
             continue
         if not _is_mergeable(family, merged.family):
             view.conflicting.add(family.name)
         elif family.kind == "gauge":
-            _add_gauges(merged, entries, blocks if family.outlives_process else live)
+            _add_gauges(merged, entries, group)
         else:
             _add_counts(merged, family, entries, group)
 
@@ -113,7 +149,7 @@ def _add_counts(
     merged: MergedFamily, family: Family, entries: Iterable[SeriesEntry], group: _Group
 ) -> None:
     """Add counters, histograms or summaries of one family, as fast as can be."""
-    known, arrays, totals, live = merged.series, group.arrays, group.totals, group.live
+    known, arrays, totals, active = merged.series, group.arrays, group.totals, group.active
     is_single, slots = len(arrays) == 1, family.exemplar_slots
     for entry in entries:
         index = entry.index - group.start
@@ -122,53 +158,32 @@ def _add_counts(
         series = known.get(entry.labels)
         if series is None or any(cells):
             if family.edges != merged.family.edges:
-                cells = _move_cells(cells, family.edges, merged.family.edges)
+                cells = moved_cells(cells, family.edges, merged.family.edges)
             series = series or _series_of(merged, entry.labels)
             _add_cells(series, abs(created), cells)
             if slots and has_exemplars(family, totals, index):
                 for block in group.blocks:
                     _add_exemplars(series, merged.family, block, family, index)
         if created < 0:
-            _note_removal(series, group, index)
+            series.created = min(series.created, *[abs(values[index]) for values in arrays])
+            series.marks |= _marks_of(group, index)
         else:
             series.created = min(series.created, created)
-            series.is_active = series.is_active or bool(live)
+            series.marks |= active
 
 
-def _note_removal(series: MergedSeries, group: _Group, index: int) -> None:
-    """Note that some process has removed a series."""
-    series.created = min(series.created, *[abs(values[index]) for values in group.arrays])
-    live = [block.values[index] for block in group.live]
-    series.is_removed = series.is_removed or not live or min(live) < 0
-    series.is_active = series.is_active or any(created > 0 for created in live)
-
-
-def _sum(arrays: list["array[float]"]) -> "array[float]":
-    """Return arrays of equal length added up element by element.
-
-    Most cells of most histograms are 0 in most processes, so stretches of zeros are passed over.
-    """
-    if len(arrays) == 1:
-        return arrays[0]
-    images = [values.tobytes() for values in arrays]
-    total = array("d", images[0])
-    for start in range(0, len(total), STRETCH):
-        end = start + STRETCH
-        first, last = 8 * start, 8 * end
-        found = [
-            values[start:end]
-            for values, image in zip(arrays, images, strict=True)
-            if image[first:last] != _ZEROS
-        ]
-        if len(found) == 1:
-            total[start:end] = found[0]
-        elif found:
-            total[start:end] = array("d", map(sum, zip(*found, strict=True)))
-    return total
+def _marks_of(group: _Group, index: int) -> int:
+    """Return who has the series whose `created` stands at `index`, and who as a removed one."""
+    marks = 0
+    for values, (active, removed) in zip(group.arrays, group.marks, strict=True):
+        marks |= removed if values[index] < 0 else active
+    return marks
 
 
 def _add_process(view: View, block: BlockReader) -> None:
     """Add what a block's header says of its process: CPU time always, its exit when it is dead."""
+    if block.is_beside:
+        return
     role = block.role
     cpu = view.families.get(CPU_SECONDS)
     if cpu is not None and (role,) in cpu.series:
@@ -211,21 +226,18 @@ def _add_exemplars(
             series.exemplars[place] = exemplar
 
 
-def _add_gauges(
-    merged: MergedFamily,
-    entries: Iterable[SeriesEntry],
-    blocks: list[BlockReader],
-) -> None:
+def _add_gauges(merged: MergedFamily, entries: Iterable[SeriesEntry], group: _Group) -> None:
+    family, now = merged.family, time.monotonic()
+    # A process has its gauges in one block alone, even while it moves to another.
+    blocks = [b for b in group.blocks if b.is_current] if family.outlives_process else group.live
     if not blocks:
         return
-    family, now = merged.family, time.monotonic()
-    start = blocks[0].values_start
     arrays = [block.values for block in blocks]
     for entry in entries:
-        index = entry.index - start
+        index = entry.index - group.start
         kept = [values for values in arrays if values[index] >= 0]  # not removed
         if family.outlives_process:
-            _note_gauge(merged, entry.labels, blocks, index)
+            _note_gauge(merged, entry.labels, _marks_of(group, index))
         if not kept:
             continue
         cells = [(values[index + 1], values[index + 2]) for values in kept]
@@ -246,18 +258,12 @@ def _add_gauges(
             series.cells[0], series.stamp = reduced(family.merge, both)
 
 
-def _note_gauge(
-    merged: MergedFamily, labels: LabelValues, blocks: list[BlockReader], index: int
-) -> None:
-    """Note that some process has removed a gauge that others may have left, or has it still."""
-    live = [block.values[index] for block in blocks if block.is_alive and block.is_current]
-    is_removed = min(live or [block.values[index] for block in blocks]) < 0
-    if is_removed or labels in merged.series:
-        series = _series_of(merged, labels)
-        if not series.cells:
-            series.cells, series.stamp = [0.0], UNSET
-        series.is_removed = series.is_removed or is_removed
-        series.is_active = series.is_active or any(created >= 0 for created in live)
+def _note_gauge(merged: MergedFamily, labels: LabelValues, marks: int) -> None:
+    """Note who has removed a gauge that outlives its processes, and who has not."""
+    series = _series_of(merged, labels)
+    series.marks |= marks
+    if not series.cells:
+        series.cells, series.stamp = [0.0], UNSET
 
 
 def _is_mergeable(recorded: Family, shown: Family) -> bool:
@@ -266,19 +272,3 @@ def _is_mergeable(recorded: Family, shown: Family) -> bool:
         (recorded.kind, recorded.label_names, recorded.merge)
         == (shown.kind, shown.label_names, shown.merge)
     )
-
-
-def _move_cells(
-    cells: "array[float]", edges: tuple[float, ...], new_edges: tuple[float, ...]
-) -> "array[float]":
-    """Return a histogram's sum and counts under other edges; each count goes by its upper edge."""
-    moved = array("d", bytes(8 * (len(new_edges) + 2)))
-    moved[0] = cells[0]
-    for place, count in zip(_places(edges, new_edges), cells[1:], strict=True):
-        moved[1 + place] += count
-    return moved
-
-
-@cache
-def _places(edges: tuple[float, ...], new_edges: tuple[float, ...]) -> tuple[int, ...]:
-    return (*(bisect_left(new_edges, edge) for edge in edges), len(new_edges))

@@ -108,6 +108,18 @@ class Family:
         return self.name.removesuffix("_info") if self.openmetrics_form == "info" else self.name
 
     @property
+    def claimed_names(self) -> tuple[str, ...]:
+        """The names that no other family may have: its own and those of its samples."""
+        suffixes = {
+            "counter": ("_total", "_created"),
+            "gauge": ("_info",) if self.openmetrics_form == "info" else (),
+            "histogram": ("_bucket", "_count", "_sum", "_created"),
+            "summary": ("_count", "_sum", "_created"),
+        }
+        base = self.base_name
+        return (base, *(f"{base}{suffix}" for suffix in suffixes[self.kind]))
+
+    @property
     def open_labels(self) -> frozenset[str]:
         """The labels whose values are declared at run time."""
         return frozenset(label.name for label in self.labels if not label.values)

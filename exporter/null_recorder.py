@@ -4,8 +4,9 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from exporter.bundle import Record
-from exporter.child import Child, Memory
+from exporter.child import Child
 from exporter.metric import Family
+from exporter.place import Memory, Place
 
 
 class NullRecorder:
@@ -15,12 +16,12 @@ class NullRecorder:
         """Take the same families, so that wrong names are still errors."""
         self._families = {family.name: family for family in families}
         buffer = memoryview(bytearray(8))
-        self._memory = Memory(buffer.cast("d"), buffer.cast("Q"), threading.Lock(), lambda: None)
+        self._memory = Memory(buffer.cast("d"), buffer.cast("Q"), threading.Lock(), lambda _: None)
 
     def child(self, name: str, /, **labels: str) -> Child:
         """Return a child that nobody reads."""
         family = self._families[name]
-        return _NullChild(family, family.label_values(labels), self._memory, 0)
+        return _NullChild(family, family.label_values(labels), Place(self._memory, 0))
 
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:  # noqa: ARG002
         """Return a call that does nothing."""
@@ -42,14 +43,13 @@ class NullRecorder:
 class _NullChild(Child):
     __slots__ = ()
 
-    def inc(self, amount: float = 1.0, trace_id: bytes | None = None) -> None:
-        pass
-
-    def dec(self, amount: float = 1.0) -> None:
-        pass
+    def __init__(self, family: Family, values: tuple[str, ...], place: Place) -> None:
+        super().__init__(family, values, place)
+        self.inc = self.observe = _nothing
 
     def set(self, value: float, *, stamp: float = 0.0) -> None:
         pass
 
-    def observe(self, value: float, trace_id: bytes | None = None) -> None:
-        pass
+
+def _nothing(_number: float = 1.0, _trace_id: bytes | None = None, /) -> None:
+    pass

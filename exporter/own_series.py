@@ -11,9 +11,10 @@ from typing import Literal
 
 from exporter.block.writer import BlockWriter
 from exporter.bundle import Bundle
-from exporter.child import Child, Lock, Memory, make_child
+from exporter.child import Child
 from exporter.errors import StoreFull
 from exporter.metric import Family
+from exporter.place import Lock, Memory, Place, Reopen
 
 Key = tuple[str, tuple[str, ...]]
 Carried = Literal["everything", "gauges", "nothing"]
@@ -25,17 +26,17 @@ class OwnSeries:
     A series for which there was no room records into the block's scratch room, where nobody reads.
     """
 
-    def __init__(self, writer: BlockWriter, lock: Lock, reopen: Callable[[], None]) -> None:
-        """Begin without series; `reopen` is what a record calls that finds its memory released."""
+    def __init__(self, writer: BlockWriter, lock: Lock, reopen: Reopen) -> None:
+        """Begin without series; `reopen` is called by a record that finds its memory released."""
         self._writer = writer
         self._reopen = reopen
         self._children: dict[Key, Child] = {}
         self._shown: dict[str, int] = {}  # series by family, without the removed
         self._ended: set[Key] = set()
         # Those that others may still hold although the series has no place any more.
-        self._homeless: weakref.WeakSet[Child] = weakref.WeakSet()
+        self._homeless: weakref.WeakSet[Place] = weakref.WeakSet()
         self._bundles: weakref.WeakSet[Bundle] = weakref.WeakSet()
-        self.memory = Memory(writer.values, writer.words, lock, reopen)
+        self.memory = _memory_of(writer, lock, reopen)
 
     def get(self, name: str, values: tuple[str, ...]) -> Child | None:
         """Return the child of a series that there is, removed or not."""
@@ -53,7 +54,7 @@ class OwnSeries:
     def add_unseen(self, family: Family, values: tuple[str, ...]) -> Child:
         """Return a child of a series for which there is no room."""
         child = self._keep(family, values, self._writer.scratch_index)
-        self._homeless.add(child)
+        self._homeless.add(child.place)
         return child
 
     def end(self, child: Child) -> None:
@@ -71,7 +72,7 @@ class OwnSeries:
             del self._children[key]
             self._shown[child.family.name] -= not child.is_ended
             self._ended.discard(key)
-            self._homeless.add(child)
+            self._homeless.add(child.place)
 
     def begin_again(self, child: Child) -> None:
         """Show a series again that was removed."""
@@ -96,36 +97,39 @@ class OwnSeries:
         """Go on in another block, without the removed series.
 
         `carried` says whose values are taken along. `switch` is called when the new block holds
-        them, while nothing can be recorded.
+        them, while nothing can be recorded. Raises StoreFull, and moves nothing, when the new block
+        has no room for a series that has a place in the old one.
         """
-        places, unseen = self._publish(writer)
-        lock = self.memory.lock
-        memory = Memory(writer.values, writer.words, lock, self._reopen)
-        lock.acquire()
+        places = self._publish(writer)
+        memory = _memory_of(writer, self.memory.lock, self._reopen)
+        memory.lock.acquire()
         try:
+            # A signal handler may come in between although the lock is held, and finds no memory.
+            self._release_views()
             for child, index in places:
-                if carried == "everything" or (
-                    carried == "gauges" and child.family.kind == "gauge"
-                ):
-                    _copy(child, writer, index)
+                if carried in {"everything", f"{child.family.kind}s"}:
+                    self._copy(child, writer, index)
             switch()
             self._writer = writer
-            self._bind(memory, places, unseen)
+            self._bind(memory, places)
         finally:
-            lock.release()
+            memory.lock.release()
 
     def release(self, lock: Lock) -> None:
         """Make every record fail inside and reopen, after a fork; `lock` is a fresh one."""
-        for view in (self.memory.cells, self.memory.words):
-            view.release()
+        self._release_views()
         self.memory = Memory(self.memory.cells, self.memory.words, lock, self._reopen)
-        for child in (*self._children.values(), *self._homeless):
-            child.bind(self.memory, 0)
+        for place in (*(child.place for child in self._children.values()), *self._homeless):
+            place.bind(self.memory, 0)
         for bundle in self._bundles:
             bundle.bind(self.memory)
 
+    def _release_views(self) -> None:
+        for view in (self.memory.cells, self.memory.words):
+            view.release()
+
     def _keep(self, family: Family, values: tuple[str, ...], index: int) -> Child:
-        child = make_child(family, values, self.memory, index)
+        child = Child(family, values, Place(self.memory, index))
         self._children[family.name, values] = child
         self._shown[family.name] = self.count(family.name) + 1
         return child
@@ -134,39 +138,43 @@ class OwnSeries:
         key = (child.family.name, child.values)
         return key if self._children.get(key) is child else None
 
-    def _publish(self, writer: BlockWriter) -> tuple[list[tuple[Child, int]], list[Child]]:
-        places, unseen = [], []
+    def _publish(self, writer: BlockWriter) -> list[tuple[Child, int]]:
+        places = []
         for child in self._children.values():
             if child.is_ended:
                 continue
             try:
                 index = writer.add_series(child.family, child.values, _initial(child.family))
-                places.append((child, index))
             except StoreFull:
-                unseen.append(child)
-        return places, unseen
+                if child.place not in self._homeless:
+                    raise
+            else:
+                places.append((child, index))
+        return places
 
-    def _bind(self, memory: Memory, places: list[tuple[Child, int]], unseen: list[Child]) -> None:
+    def _copy(self, child: Child, writer: BlockWriter, index: int) -> None:
+        """Take a series along as it stands, unless it has stood nowhere."""
+        if child.place not in self._homeless:
+            first, count = child.place.index - 1, child.family.cells
+            writer.values[index : index + count] = self._writer.values[first : first + count]
+
+    def _bind(self, memory: Memory, places: list[tuple[Child, int]]) -> None:
         self.memory = memory
         for key in self._ended:
-            self._homeless.add(self._children.pop(key))
+            self._homeless.add(self._children.pop(key).place)
         self._ended.clear()
-        self._homeless.update(unseen)
-        for child in self._homeless:
-            child.bind(memory, self._writer.scratch_index)
+        for place in self._homeless:
+            place.bind(memory, self._writer.scratch_index)
         for child, index in places:
-            child.bind(memory, index)
-            self._homeless.discard(child)
+            child.place.bind(memory, index)
+            self._homeless.discard(child.place)
         for bundle in self._bundles:
             bundle.bind(memory)
 
 
-def _copy(child: Child, writer: BlockWriter, index: int) -> None:
-    """Take a series along as it stands; under the lock of both memories."""
-    first = child.index - 1
-    writer.values[index : index + child.family.cells] = child.cells[
-        first : first + child.family.cells
-    ]
+def _memory_of(writer: BlockWriter, lock: Lock, reopen: Reopen) -> Memory:
+    """Return views of a block that can be released while the writer keeps its own."""
+    return Memory(writer.values[:], writer.words[:], lock, reopen)
 
 
 def _initial(family: Family) -> float:

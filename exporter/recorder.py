@@ -1,8 +1,8 @@
 """How instrumented code records: the face of a recorder, and how a process opens its own.
 
-An update is one lock and a few 8-byte stores into this process's block. It never raises and does no
-I/O, except for the first one after a fork; what is wrong with a name or a label is an error when
-the child is resolved.
+An update is one lock and a few 8-byte stores into this process's block. With a number that a float
+can hold it never raises, and it does no I/O, except for the first one after a fork; what is wrong
+with a name or a label is an error when the child is resolved.
 """
 
 import atexit
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.bundle import Record
-from exporter.child import Child, Lock
+from exporter.child import Child
 from exporter.directory import open_directory
 from exporter.metric import Family
+from exporter.place import Lock
 from exporter.store_recorder import StoreRecorder
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.collectors import make_collectors
-from exporter.collectors.base import CollectorSettings, family_of
+from exporter.collectors.base import FAMILIES, CollectorSettings, family_of
 from exporter.errors import ScrapeRequestError, StoreError, StoreUnreadable
 from exporter.exposition.negotiation import Format, accepts_gzip, choose_format
 from exporter.exposition.openmetrics import OpenMetricsRenderer
 from exporter.exposition.protobuf import ProtobufRenderer
 from exporter.exposition.text import TextRenderer
+from exporter.metric import Family
 from exporter.process_hooks import tell_after_fork
 from exporter.scrape_request import LEAST_TIMEOUT_SECONDS, ScrapeRequest
 from exporter.store_reader import StoreReader
@@ -148,7 +149,7 @@ class Scraper:
     def _view(self, request: ScrapeRequest) -> View:
         try:
             self._fold()
-            view = self._reader.view(request.wants)
+            view = self._reader.view(lambda family: request.wants(family) and _is_stored(family))
         except StoreUnreadable:
             self.is_ready = False
             raise
@@ -187,6 +188,15 @@ class Scraper:
             ("inferometer_exporter_conflicting_families", len(view.conflicting)),
         ]
         return [*itertools.starmap(_single, rows), skipped]
+
+
+def _is_stored(family: Family) -> bool:
+    """Return whether a family of a block may be shown.
+
+    One that is computed here would be there twice.
+    """
+    ours = FAMILIES.get(family.name)
+    return ours is None or bool(ours.recorded_by)
 
 
 def _single(name: str, value: float) -> MergedFamily:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from exporter import view
 from exporter.exposition.lines import cumulative_counts, go_float
+from exporter.process_hooks import tell_after_fork
 from exporter.store_reader import StoreReader
 from exporter.view import MergedFamily, MergedSeries
 
@@ -29,6 +30,11 @@ class StoreCollector(Collector):
     def __init__(self, path: Path) -> None:
         """Read the store at `path`."""
         self._reader = StoreReader(path)
+        self._lock = threading.Lock()
+        tell_after_fork(self)
+
+    def forget_parent(self) -> None:
+        """Get a lock of its own in a process that was just forked."""
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:

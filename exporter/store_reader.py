@@ -27,6 +27,7 @@ from exporter.view import View
 
 # A fold during a read takes milliseconds, so one repeat is enough unless something is badly wrong.
 READ_ATTEMPTS = 10
+MOST_MOVES = 5
 FOLD_INTERVAL_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class StoreReader:
             identity = self._retired_identity()
             retired = self._read_retired()
             blocks = self._read_blocks(retired.table.folded if retired else set())
-            # One repeat is enough to find the block that a process has moved to.
-            is_settled = self._settle(blocks) or attempt
+            # One repeat finds the block that a process has moved to, unless it moves all the time.
+            is_settled = self._settle(blocks) or attempt >= MOST_MOVES
             if is_settled and identity == self._retired_identity():
                 break
         view = without_removed(merge(retired, blocks, wants=wants))

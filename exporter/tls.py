@@ -93,21 +93,19 @@ def _file(tls: Mapping[str, object], name: str, path: Path) -> Path | None:
     return path.parent / str(value) if value else None
 
 
-def secured_by(
-    connection: socket.socket, context: ssl.SSLContext | None, allowed_sans: frozenset[str]
-) -> socket.socket:
-    """Return the connection under TLS if there is a context. Raises OSError when it fails."""
+def wrapped(connection: socket.socket, context: ssl.SSLContext | None) -> socket.socket:
+    """Return the connection under TLS if there is a context. Raises OSError when it has gone."""
     if context is None:
         return connection
-    connection.settimeout(HANDSHAKE_SECONDS)
-    secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    try:
-        secured.do_handshake()
-        _check_names(secured, allowed_sans)
-    except OSError:
-        secured.close()
-        raise
-    return secured
+    return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+
+
+def shake_hands(connection: socket.socket, allowed_sans: frozenset[str]) -> None:
+    """Make the handshake of a connection under TLS. Raises OSError when it fails."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(HANDSHAKE_SECONDS)
+        connection.do_handshake()
+        _check_names(connection, allowed_sans)
 
 
 def _check_names(connection: ssl.SSLSocket, allowed: frozenset[str]) -> None:

@@ -12,6 +12,11 @@ from exporter.metric import Family
 
 LabelValues = tuple[str, ...]
 
+# Who has a series, and whether as a removed one.
+RETIRED_REMOVED, DEAD_REMOVED, DEAD_ACTIVE, LIVE_REMOVED, LIVE_ACTIVE = (
+    1 << bit for bit in range(5)
+)
+
 # The stamp of a gauge that no process has set.
 UNSET = -math.inf
 
@@ -30,16 +35,28 @@ class MergedSeries:
 
     `cells` are a counter's or gauge's value, or a histogram's sum and then its counts, one for each
     of the family's edges and one above them (not cumulative). `exemplars` are numbered by classic
-    bucket; a counter's has number 0. `is_removed` says that some process has removed the series,
-    `is_active` that a process alive has not.
+    bucket; a counter's has number 0. `marks` says who has removed the series and who has not.
     """
 
     created: float
     cells: list[float]
     stamp: float = 0.0
-    is_removed: bool = False
-    is_active: bool = False
+    marks: int = 0
     exemplars: dict[int, Exemplar] = field(default_factory=dict)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the series is not to be shown.
+
+        The processes alive say so; where none of them has it, the dead that are not folded yet; at
+        last the retired block. Among equals, one that has not removed it is enough.
+        """
+        marks = self.marks
+        if marks & (LIVE_ACTIVE | LIVE_REMOVED):
+            return not marks & LIVE_ACTIVE
+        if marks & (DEAD_ACTIVE | DEAD_REMOVED):
+            return not marks & DEAD_ACTIVE
+        return bool(marks & RETIRED_REMOVED)
 
 
 @dataclass(slots=True)

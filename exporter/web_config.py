@@ -2,7 +2,7 @@
 
 The format is exporter-toolkit's, so that what users have for other exporters fits:
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What cannot be
-honoured here is an error, never ignored.
+honoured here is an error, but for `http2` and `prefer_server_cipher_suites`, which change nothing.
 """
 
 import logging
@@ -118,14 +118,14 @@ def _stamp(file: Path | None) -> _Stamp | None:
 def _parse(document: Mapping[str, object], path: Path) -> tuple[WebConfig, tuple[Path, ...]]:
     known = {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}
     only(document, known, "the file", path)
-    tls = section(document.get("tls_server_config"), "tls_server_config", path)
-    http = section(document.get("http_server_config"), "http_server_config", path)
-    users = section(document.get("basic_auth_users"), "basic_auth_users", path)
-    rate = section(document.get("rate_limit"), "rate_limit", path)
+    tls = section(document, "tls_server_config", path)
+    http = section(document, "http_server_config", path)
+    users = section(document, "basic_auth_users", path)
+    rate = section(document, "rate_limit", path)
     only(http, {"http2", "headers"}, "http_server_config", path)
     if not isinstance(http.get("http2", True), bool):
         raise SettingsError(f"{path}: http2 must be true or false")
-    headers = section(http.get("headers"), "http_server_config.headers", path)
+    headers = section(http, "headers", path)
     only(headers, set(HEADERS), "http_server_config.headers", path)
     only(rate, {"interval", "burst"}, "rate_limit", path)
     context, files = read_tls(tls, path) if tls else (None, ())

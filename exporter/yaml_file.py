@@ -39,7 +39,7 @@ def load(path: Path) -> Mapping[str, object]:
         # As a file is for a moment while it is written anew; to take it for "no users" would open
         # the door.
         raise SettingsError(f"{path} is empty; write {{}} to ask for nothing")
-    return section(document, "the file", path)
+    return mapping(document, "the file", path)
 
 
 def texts(value: object, path: Path) -> list[str]:
@@ -51,10 +51,16 @@ def texts(value: object, path: Path) -> list[str]:
     return value
 
 
-def section(value: object, name: str, path: Path) -> Mapping[str, object]:
-    """Return a mapping whose keys are text; the value may be missing."""
-    if value is None:
+def section(document: Mapping[str, object], name: str, path: Path) -> Mapping[str, object]:
+    """Return a section of the file, a mapping whose keys are text; empty when it is not there."""
+    if name not in document:
         return {}
+    # A section without anything in it is what a file is for a moment while it is written anew.
+    return mapping(document[name], name, path)
+
+
+def mapping(value: object, name: str, path: Path) -> Mapping[str, object]:
+    """Return a mapping whose keys are text."""
     if not isinstance(value, dict):
         raise SettingsError(f"{path}: {name} must be a mapping")
     for key in value:

@@ -9,7 +9,7 @@ r"""The format of a block: header, append-only table of families and series, 8-b
 | 120    | 4     | CRC-32 of bytes 0 to 119                                                     |
 | 128    | 8     | commit word: bytes of the table in use; from here on the header is mutable   |
 | 136    | 8 × 4 | heartbeat (monotonic ns), CPU time (ns), exit note, generation               |
-| 168    | 8 × 2 | state (1 open, 2 closing), id of the block that this one goes on from        |
+| 168    | 8 × 2 | state (1 open, 2 closing, + 4 beside another), id of the block it goes on from |
 
 Every mutable field is written by one aligned 8-byte store. A table entry is a u32 length (a
 multiple of 8), a u32 CRC-32 of what follows, a u32 kind, and a body padded with NULs. It is
@@ -60,6 +60,7 @@ MUTABLE_WORDS = struct.Struct("<QQQQQQQ")
 
 OPEN = 1
 CLOSING = 2
+BESIDE = 4  # beside another block of the same process, which speaks for the process
 
 EXIT_CAUSES = {0: "signal", 1: "exit", 2: "timeout"}
 EXIT_NOTES = {cause: note for note, cause in EXIT_CAUSES.items()}

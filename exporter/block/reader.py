@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exporter import host
 from exporter.block.layout import (
+    BESIDE,
     CLOSING,
     COMMIT_WORD,
     EXIT_CAUSES,
@@ -35,7 +36,8 @@ class BlockReader:
     """One block file, as last read. `refresh` reads what has changed.
 
     The table is only ever appended to. `is_current` says whether it is the block that its process
-    records in, or did when it died, and no other of that process.
+    records in, or did when it died, and no other of that recorder; `is_beside` that another
+    recorder of the process speaks for it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +52,7 @@ class BlockReader:
         self.generation = 0
         self.is_alive = False
         self.is_closing = False
+        self.is_beside = False
         self.is_current = True
         self.predecessor = 0
         self.is_damaged = False
@@ -121,7 +124,8 @@ class BlockReader:
         committed, _heartbeat, cpu, note, self.generation, state, self.predecessor = (
             MUTABLE_WORDS.unpack(words)
         )
-        self.is_closing = state == CLOSING
+        self.is_closing = bool(state & CLOSING)
+        self.is_beside = bool(state & BESIDE)
         self.cpu_seconds = cpu / 1e9
         self.exit_cause = EXIT_CAUSES.get(note, "signal")
         if committed > self.header.table_bytes or committed < self._parsed:

@@ -11,10 +11,12 @@ import os
 import secrets
 import struct
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter import host
 from exporter.block.layout import (
+    BESIDE,
     CLOSING,
     COMMIT_WORD,
     CPU_WORD,
@@ -35,6 +37,7 @@ from exporter.block.layout import (
 )
 from exporter.errors import BlockFull, StoreError, StoreFull
 from exporter.metric import OTHER, Family
+from exporter.process_hooks import tell_after_fork
 
 # Pages are reserved before they are touched, so that a full tmpfs is an error and not a SIGBUS.
 RESERVE_BYTES = 64 << 10
@@ -44,6 +47,20 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, 
 # Only for the rows `__other__`, in which what a full block cannot take is recorded.
 SPARE_TABLE_BYTES = 32 << 10
 SPARE_VALUES_BYTES = 256 << 10
+
+
+@dataclass
+class _Speaking:
+    """The process, this one or its parent, one block of which speaks for it."""
+
+    pid: int = 0
+
+    def is_taken(self) -> bool:
+        """Return whether a block of this very process speaks for it already."""
+        return self.pid == os.getpid()
+
+
+_speaking = _Speaking()
 
 
 class BlockWriter:
@@ -56,19 +73,21 @@ class BlockWriter:
     is_shared = True
     scratch_index = (BLOCK_BYTES - SCRATCH_BYTES) // 8
 
-    def __init__(self, directory: Path, role: str, *, predecessor: int = 0) -> None:
+    def __init__(self, directory: Path, role: str, *, follows: "BlockWriter | None" = None) -> None:
         """Create the block's file. Raises StoreError when that cannot be, StoreFull when not now.
 
-        `predecessor` is the id of the block of this process that `succeed` will be called with.
+        `follows` is the block that the same recorder has recorded in until now.
         """
         self.header = _new_header(role)
         self.path = directory / f"{role}-{self.header.pid}-{self.header.block_id:016x}.block"
-        self._predecessor = predecessor
+        self.is_beside: bool = follows.is_beside if follows else _speaking.is_taken()
+        self._predecessor = follows.header.block_id if follows and follows.is_shared else 0
         self._families: dict[str, int] = {}
         self._committed = 0
         self._used_values = 0
         self._reserved = {"table": 0, "values": 0}
         self._cpu_ns_before = 0
+        self._has_given_way = False
         self._descriptors: tuple[int, ...] = ()
         try:
             self._map = self._make_map()
@@ -80,8 +99,11 @@ class BlockWriter:
         self._bytes = buffer
         self.values = buffer.cast("d")
         self.words = buffer.cast("Q")
-        if not predecessor:
+        if not self.is_beside:
+            _speaking.pid = self.header.pid
+        if not self._predecessor:
             self.beat()
+        tell_after_fork(self)
 
     def add_series(self, family: Family, labels: tuple[str, ...], initial: float) -> int:
         """Publish a series whose value stands at `initial`; return the index of its `created` cell.
@@ -123,7 +145,8 @@ class BlockWriter:
     def give_way(self, cpu_ns: int) -> None:
         """Be the block of this process no more. It has used so much CPU time until now."""
         self.words[CPU_WORD] = cpu_ns - self._cpu_ns_before
-        self.words[STATE_WORD] = CLOSING
+        self.words[STATE_WORD] |= CLOSING
+        self._has_given_way = True
 
     def note_exit(self, cause: str) -> None:
         """Note why this process ends; the first note wins. One store.
@@ -135,6 +158,12 @@ class BlockWriter:
 
     def close(self) -> None:
         """Give up the lock: from now on the block is a dead process's. Its values stay readable."""
+        self.forget_parent()
+        if not (self.is_beside or self._has_given_way):
+            _speaking.pid = 0
+
+    def forget_parent(self) -> None:
+        """Close the descriptors, as in a forked process, which must not hold the lock."""
         descriptors, self._descriptors = self._descriptors, ()
         for descriptor in descriptors:
             os.close(descriptor)
@@ -179,7 +208,8 @@ class BlockWriter:
 
     def _head(self) -> bytes:
         head = bytearray(self.header.encode())
-        struct.pack_into("<Q", head, STATE_WORD * 8, OPEN)
+        state = OPEN | BESIDE if self.is_beside else OPEN
+        struct.pack_into("<Q", head, STATE_WORD * 8, state)
         struct.pack_into("<Q", head, PREDECESSOR_WORD * 8, self._predecessor)
         return bytes(head)
 

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 from tests.live.servers import wait_for
@@ -62,3 +63,23 @@ def _ports(log: Path, process: "subprocess.Popen[str]", addresses: int) -> list[
     assert process.poll() is None, text
     ports = [int(port) for port in ADDRESS.findall(text)]
     return ports if len(ports) == addresses else []
+
+
+def certificate(folder: Path, name: str, *signing: str) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-keyout", f"{folder}/{name}.key"),
+            *("-out", f"{folder}/{name}.crt", "-subj", f"/CN={name}"),
+            *("-addext", f"subjectAltName=DNS:{name}", *signing),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def over_tls(port: int, context: ssl.SSLContext) -> int:
+    connection = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        return connection.getresponse().status

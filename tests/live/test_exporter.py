@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection
 from pathlib import Path
 
 import bcrypt
 import pytest
 
 from exporter import CATALOGUE, Recorder, open_recorder
-from tests.live.exporters import exporter
+from tests.live.exporters import certificate, exporter, over_tls
 from tests.live.servers import wait_for
 
 pytestmark = pytest.mark.live
@@ -196,26 +196,6 @@ def test_the_rate_limit(store_path: Path, tmp_path: Path) -> None:
         assert running.get("/-/ready")[0] == 200
 
 
-def certificate(folder: Path, name: str, *signing: str) -> None:
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-keyout", f"{folder}/{name}.key"),
-            *("-out", f"{folder}/{name}.crt", "-subj", f"/CN={name}"),
-            *("-addext", f"subjectAltName=DNS:{name}", *signing),
-        ],
-        check=True,
-        capture_output=True,
-    )
-
-
-def over_tls(port: int, context: ssl.SSLContext) -> int:
-    connection = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        return connection.getresponse().status
-
-
 @pytest.mark.usefixtures("recorder")
 def test_tls_with_client_certificates(store_path: Path, tmp_path: Path) -> None:
     for name in ("server", "alice", "bob", "second"):
@@ -360,6 +340,8 @@ def test_wrong_passwords_do_not_delay_who_is_known(store_path: Path, tmp_path: P
         ("a: [", "is no YAML"),
         ("", "is empty; write {}"),
         ("[]", "the file must be a mapping"),
+        ("basic_auth_users:", "basic_auth_users must be a mapping"),
+        ("rate_limit:", "rate_limit must be a mapping"),
         ("basic_auth_users: {a: b}\nbasic_auth_users: {}", "a key is there twice"),
         ("x: 2024-13-45", "is no YAML"),
         ("x: " + 3_000 * "[", "is no YAML"),

@@ -4,6 +4,7 @@ import contextlib
 import resource
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter import CATALOGUE, open_recorder
-from tests.live.exporters import Exporter, exporter
+from tests.live.exporters import Exporter, certificate, exporter, over_tls
 from tests.live.servers import wait_for
 
 pytestmark = pytest.mark.live
@@ -27,6 +28,23 @@ def running(store_path: Path) -> Iterator[Exporter]:
     with exporter(store_path) as running:
         yield running
     recorder.close()
+
+
+def test_connections_without_a_handshake_give_way(store_path: Path, tmp_path: Path) -> None:
+    certificate(tmp_path, "server")
+    config = tmp_path / "web.yml"
+    config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    context = ssl.create_default_context(cafile=tmp_path / "server.crt")
+    context.check_hostname = False
+    with (
+        exporter(store_path, f"--web.config.file={config}") as running,
+        contextlib.ExitStack() as stack,
+    ):
+        address = ("127.0.0.1", running.ports[0])
+        for _ in range(MOST_CONNECTIONS + 50):
+            stack.enter_context(socket.create_connection(address, timeout=10))
+        for _ in range(5):
+            assert over_tls(running.ports[0], context) == 200
 
 
 def exchange(running: Exporter, data: bytes) -> bytes:
@@ -77,11 +95,13 @@ def test_a_head_is_answered_once_and_what_follows_is_no_request(
     assert running.get()[0] == 200
 
 
-def test_silent_connections_give_way(running: Exporter) -> None:
+@pytest.mark.parametrize("begun", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_connections_without_a_whole_request_give_way(running: Exporter, begun: bytes) -> None:
     address = ("127.0.0.1", running.ports[0])
     with contextlib.ExitStack() as stack:
         for _ in range(MOST_CONNECTIONS + 50):
-            stack.enter_context(socket.create_connection(address, timeout=10))
+            connection = stack.enter_context(socket.create_connection(address, timeout=10))
+            connection.sendall(begun)
         for _ in range(5):
             status, _, body = running.get()
             assert (status, ROW in body) == (200, True)

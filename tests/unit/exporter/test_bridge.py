@@ -444,3 +444,51 @@ thread.join()
 
     assert process.returncode == 0
     assert 'forked_total{kind="a"} 60.0' in text(store_path)
+
+
+def test_a_label_set_removed_and_used_again_at_once_is_never_lost(store_path: Path) -> None:
+    body = """
+import threading
+from exporter.store_reader import StoreReader
+sys.setswitchinterval(1e-6)
+jobs = Counter("jobs", "J.", ["kind"])
+stop = threading.Event()
+def tick():
+    while not stop.is_set():
+        recorder.tick()
+thread = threading.Thread(target=tick)
+thread.start()
+for number in range(3_000):
+    jobs.labels("x").inc()
+    jobs.remove("x")
+jobs.labels("x").inc()
+stop.set()
+thread.join()
+recorder.tick()
+"""
+    process = run(store_path, 1, body)
+    process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert 'jobs_total{kind="x"} 3001.0' in text(store_path)
+
+
+def test_other_registries_can_be_copied_too(store_path: Path) -> None:
+    body = """
+from prometheus_client import CollectorRegistry, Info
+own = CollectorRegistry()
+install(recorder, registries=(own,))
+Info("build", "Build.", registry=own).info({"version": "1.2"})
+Gauge("answer", "A.", multiprocess_mode="sum", registry=own).set_function(lambda: 42)
+recorder.tick()
+"""
+    process = run(store_path, 1, body + WAIT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "recorded\n"
+
+    shown = text(store_path)
+
+    process.kill()
+    process.communicate()
+    assert 'build_info{version="1.2"} 1.0' in shown
+    assert "\nanswer 42.0\n" in shown

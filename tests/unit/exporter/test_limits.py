@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter import (
+    CATALOGUE,
     CollectorSettings,
     ExporterError,
     Family,
@@ -91,7 +93,7 @@ assert not list(store.iterdir())
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 recorder.tick()
 assert not list(store.iterdir())
-recorder.retry_seconds = 0.0
+recorder.retry_after(0.0)
 recorder.tick()
 record((1,), ())
 events.inc()
@@ -119,7 +121,7 @@ if os.fork() == 0:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, most))
     events.inc(10)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    recorder.retry_seconds = 0.0
+    recorder.retry_after(0.0)
     recorder.tick()
     events.inc(100)
     os._exit(0)
@@ -144,6 +146,8 @@ assert os.wait()[1] == 0
         (counter("a_total", "\udc80"), "is no Unicode text"),
         (counter("a_total", "", max_series=200_000), "may have 200000 series"),
         (gauge("events", ""), "events is there already"),
+        (gauge("events_created", ""), "events_created is there already"),
+        (info("events_info", ""), "events is there already"),
         (info("facts", ""), "end with _info"),
         (Family("state", "gauge", "", openmetrics_form="stateset"), "a label of its own name"),
     ],
@@ -246,3 +250,86 @@ def test_a_family_that_two_processes_define_differently_is_logged_once(
     shown = Scraper(store_path, CollectorSettings(), folds=False).scrape(ScrapeRequest()).body
     assert b"inferometer_exporter_conflicting_families 1.0" in shown
     assert caplog.text.count("events_total is defined differently") == 2  # by two readers
+
+
+def test_families_of_two_processes_that_no_format_can_show_together_are_not(
+    store_path: Path,
+) -> None:
+    work = histogram("work", "Work.", buckets=(1,))
+    open_recorder(store_path, "a", families=[work]).child("work").observe(1)
+    open_recorder(store_path, "b", families=[gauge("work_count", "")]).child("work_count").set(7)
+
+    scraper = Scraper(store_path, CollectorSettings(), folds=False)
+    body = scraper.scrape(ScrapeRequest(accept="application/openmetrics-text")).body.decode()
+
+    list(text_string_to_metric_families(body))
+    assert "work_count 7.0" in body
+    assert "inferometer_exporter_conflicting_families 1.0" in body
+
+
+def test_what_the_exporter_computes_is_shown_once(store_path: Path) -> None:
+    blocks = next(family for family in CATALOGUE if family.name == "inferometer_exporter_blocks")
+    open_recorder(store_path, "a", families=[blocks]).child(blocks.name).set(7)
+
+    body = Scraper(store_path, CollectorSettings(), folds=False).scrape(ScrapeRequest()).body
+
+    assert body.count(b"\ninferometer_exporter_blocks ") == 1
+
+
+def test_two_recorders_of_a_process_are_one_process(store_path: Path) -> None:
+    run(
+        """
+import os, signal, sys, time
+from pathlib import Path
+from exporter import CATALOGUE, open_recorder
+recorders = [open_recorder(Path(sys.argv[1]), "frontend", families=CATALOGUE) for _ in range(2)]
+while time.process_time() < 0.5:
+    pass
+for recorder in recorders:
+    recorder.tick()
+if os.fork() == 0:
+    recorders[1].tick()
+    recorders[1].child("inferometer_rows_total", model="a", version="1").inc()
+    os._exit(0)
+os.wait()
+""",
+        store_path,
+    )
+    families = StoreReader(store_path).view().families
+
+    def by_cause(name: str) -> dict[tuple[str, ...], float]:
+        rows = families[name].series
+        return {labels: s.cells[0] for labels, s in rows.items() if s.cells[0]}
+
+    assert by_cause("inferometer_process_starts_total") == {("frontend",): 2}
+    assert by_cause("inferometer_process_exits_total") == {
+        ("frontend", "exit"): 1,
+        ("frontend", "signal"): 1,
+    }
+    assert 0.5 < by_cause("inferometer_process_cpu_seconds_total")["frontend",] < 1.0
+
+
+def test_a_registry_collects_on_in_a_forked_process(store_path: Path) -> None:
+    run(
+        """
+import os, sys, threading
+from pathlib import Path
+from exporter import StoreCollector, counter, open_recorder
+recorder = open_recorder(Path(sys.argv[1]), "a", families=[counter("events_total", "Events.")])
+collector = StoreCollector(Path(sys.argv[1]))
+stop = threading.Event()
+def collect():
+    while not stop.is_set():
+        list(collector.collect())
+thread = threading.Thread(target=collect)
+thread.start()
+for _ in range(20):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if list(collector.collect()) is not None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+thread.join()
+""",
+        store_path,
+    )
