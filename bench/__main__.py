@@ -1,6 +1,6 @@
 """Runs every benchmark, prints the table and writes BENCHMARKS.md.
 
-About five minutes on two cores.
+About ten minutes on two cores.
 """
 
 import shutil
