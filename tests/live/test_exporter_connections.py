@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,15 +110,15 @@ def test_connections_without_a_whole_request_give_way(running: Exporter, begun: 
 
 def test_requests_on_one_connection_follow_without_a_pause(running: Exporter) -> None:
     head = b"GET /-/healthy HTTP/1.1\r\n" + HOST + b"\r\n"
-    # The kernel would hold the body of each answer back for 40 ms: 4 s.
-    with socket.create_connection(("127.0.0.1", running.ports[0]), timeout=2) as connection:
+    with socket.create_connection(("127.0.0.1", running.ports[0]), timeout=10) as connection:
+        begun = time.monotonic()
         for _ in range(100):
             connection.sendall(head)
             answer = b""
             while not answer.endswith(b"healthy\n"):
                 answer += connection.recv(4_096)
-        connection.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-    assert running.get()[0] == 200
+    # The kernel would hold the body of each answer back for 40 ms: 4 s.
+    assert time.monotonic() - begun < 2
 
 
 def test_a_slow_head_behind_a_whole_request_ends_in_time(running: Exporter) -> None:
