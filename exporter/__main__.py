@@ -79,7 +79,7 @@ def _run(settings: ExporterSettings) -> None:
 
 
 def _open_recorder(settings: ExporterSettings) -> Recorder:
-    """Open the exporter's own block; without room for one it still serves the others'."""
+    """Open the exporter's own block; where that cannot be, it still serves the others'."""
     try:
         return open_recorder(
             settings.store_path, "exporter", families=CATALOGUE, tick_seconds=TICK_SECONDS

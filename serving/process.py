@@ -64,6 +64,6 @@ def open_process_recorder(
     try:
         return open_recorder(store_path_of(settings), role, families=families, make_lock=make_lock)
     except StoreError as error:
-        # A full tmpfs must not end the serving; what this process does is then not counted.
+        # A store that cannot be used must not end the serving. Want of room passes: see Residence.
         logger.error("this process is not on /metrics: %s", error)  # noqa: TRY400
         return NullRecorder(families)

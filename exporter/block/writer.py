@@ -80,6 +80,7 @@ class BlockWriter:
         """
         self.header = _new_header(role)
         self.path = directory / f"{role}-{self.header.pid}-{self.header.block_id:016x}.block"
+        self._is_first = follows is None
         self.is_beside: bool = follows.is_beside if follows else _speaking.is_taken()
         self._predecessor = follows.header.block_id if follows and follows.is_shared else 0
         self._families: dict[str, int] = {}
@@ -158,19 +159,19 @@ class BlockWriter:
 
     def close(self) -> None:
         """Give up the lock: from now on the block is a dead process's. Its values stay readable."""
-        self.forget_parent()
+        self._close_descriptors()
         if not (self.is_beside or self._has_given_way):
             _speaking.pid = 0
 
     def forget_parent(self) -> None:
-        """Close the descriptors, as in a forked process, which must not hold the lock."""
-        descriptors, self._descriptors = self._descriptors, ()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        """Let go of the lock in a forked process, whichever block it is that was forked with."""
+        self._close_descriptors()
 
     def discard(self) -> None:
         """Delete the block, in which nothing was recorded yet."""
-        self.close()
+        self._close_descriptors()
+        if self._is_first and not self.is_beside:
+            _speaking.pid = 0  # Else the block that this one should have followed still speaks.
         with contextlib.suppress(OSError):
             self.path.unlink()
 
@@ -183,6 +184,11 @@ class BlockWriter:
         for view in (self.values, self.words, self._bytes):
             view.release()  # Once more does no harm.
         self._map.close()
+
+    def _close_descriptors(self) -> None:
+        descriptors, self._descriptors = self._descriptors, ()
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _make_map(self) -> mmap.mmap:
         new = self.path.with_suffix(".new")

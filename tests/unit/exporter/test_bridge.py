@@ -12,6 +12,7 @@ import pytest
 from exporter import CollectorSettings, Label, Scraper, ScrapeRequest, counter, open_recorder
 from exporter.metric import Family
 from exporter.store_reader import StoreReader
+from tests.unit.exporter.programs import PYTHON, wait_until_recorded
 
 PROGRAM = """
 import gc, os, sys, time
@@ -43,10 +44,6 @@ assert orders.labels("a")._value.get() == number + 1
 """
 
 
-# From 3.12 Python warns of a fork beside threads, which is tested here.
-PYTHON = (sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning")
-
-
 def run(store_path: Path, number: int, body: str = METRICS) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
@@ -74,8 +71,7 @@ def text(store_path: Path) -> str:
 def test_every_type_and_gauge_mode_over_two_processes_of_which_one_dies(store_path: Path) -> None:
     living, dying = (run(store_path, number, METRICS + WAIT) for number in (2, 5))
     for process in (living, dying):
-        assert process.stdout is not None
-        assert process.stdout.readline() == "recorded\n"
+        wait_until_recorded(process)
 
     both = text(store_path)
     dying.kill()
@@ -118,8 +114,7 @@ recorder.tick()
 orders.labels("b").inc(5)
 """
     process = run(store_path, 1, body + WAIT)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
 
     shown = text(store_path)
 
@@ -168,8 +163,7 @@ wide.labels("late").observe(1)
 print("recorded", flush=True)
 """
     process = run(store_path, 1, body)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
     process.communicate()
     assert process.returncode == 0
     assert "many0_total" in text(store_path)
@@ -264,8 +258,7 @@ print("recorded", flush=True)
 sys.stdin.read()
 """
     process = run(store_path, 1, body)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
 
     shown = text(store_path)
 
@@ -329,8 +322,7 @@ for mode in ("sum", "max", "min", "livemax", "all"):
         + WAIT
     )
     process = run(store_path, 1, body)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
 
     shown = text(store_path)
 
@@ -378,8 +370,7 @@ gauge.labels("a").set(5)
     removing = run(
         store_path, 1, program + 'gauge.remove("a")\ngc.collect()\nrecorder.tick()' + WAIT
     )
-    assert removing.stdout is not None
-    assert removing.stdout.readline() == "recorded\n"
+    wait_until_recorded(removing)
     shown = text(store_path)
     StoreReader(store_path).fold()
     removing.kill()
@@ -483,8 +474,7 @@ Gauge("answer", "A.", multiprocess_mode="sum", registry=own).set_function(lambda
 recorder.tick()
 """
     process = run(store_path, 1, body + WAIT)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
 
     shown = text(store_path)
 

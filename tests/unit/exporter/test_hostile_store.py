@@ -5,8 +5,6 @@ import json
 import logging
 import math
 import shutil
-import subprocess
-import sys
 import threading
 import zlib
 from pathlib import Path
@@ -29,6 +27,7 @@ from exporter.directory import block_paths
 from exporter.exposition.protobuf import ProtobufRenderer
 from exporter.store_reader import StoreReader
 from exporter.view import Exemplar, MergedFamily, MergedSeries
+from tests.unit.exporter.programs import run
 
 EVENTS = counter("events_total", "Events.", Label("kind"))
 PROTOBUF = (
@@ -40,18 +39,6 @@ PR_SET_NAME = 15
 
 def value(path: Path, name: str, *labels: str) -> float:
     return StoreReader(path).view().families[name].series[labels].cells[0]
-
-
-def run(program: str, *arguments: object) -> None:
-    expected = "ignore:This process:DeprecationWarning"
-    done = subprocess.run(
-        [sys.executable, "-W", expected, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_reader_without_descriptors_does_not_take_the_living_for_dead(store_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What a recorder refuses, survives and does without: wrong names, no room, forks, damage."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,21 +22,9 @@ from exporter import (
 from exporter.block.layout import HEADER_BYTES
 from exporter.directory import block_paths
 from exporter.store_reader import StoreReader
+from tests.unit.exporter.programs import run
 
 EVENTS = counter("events_total", "Events.", Label("kind"))
-# From 3.12 Python warns of a fork beside threads, which is tested here.
-PYTHON = (sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning")
-
-
-def run(body: str, store_path: Path) -> None:
-    program = subprocess.run(
-        [*PYTHON, "-c", body, str(store_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (program.returncode, program.stderr) == (0, "")
 
 
 def test_a_scraper_goes_on_in_a_forked_process(store_path: Path) -> None:
@@ -333,3 +319,27 @@ thread.join()
 """,
         store_path,
     )
+
+
+def test_one_recorder_speaks_for_a_process_also_when_there_was_no_room(store_path: Path) -> None:
+    run(
+        """
+import logging, resource, sys
+from pathlib import Path
+from exporter import CATALOGUE, open_recorder
+logging.disable(logging.CRITICAL)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, most))
+first = open_recorder(Path(sys.argv[1]), "frontend", families=CATALOGUE)
+first.retry_after(0.0)
+first.tick()
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+second = open_recorder(Path(sys.argv[1]), "frontend", families=CATALOGUE)
+first.tick()
+""",
+        store_path,
+    )
+    families = StoreReader(store_path).view().families
+    starts = families["inferometer_process_starts_total"].series["frontend",].cells
+    exits = families["inferometer_process_exits_total"].series["frontend", "exit"].cells
+    assert (starts, exits) == ([1.0], [1.0])

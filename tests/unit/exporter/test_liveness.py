@@ -16,6 +16,7 @@ from exporter.block.layout import HEADER_BYTES, BlockHeader
 from exporter.directory import block_paths
 from exporter.store_reader import StoreReader
 from exporter.view import View
+from tests.unit.exporter.programs import wait_until_recorded
 
 FAMILIES = (
     gauge("waiting_seconds", "Age of what waits longest.", merge="age"),
@@ -48,8 +49,7 @@ def start_writer(path: Path, more: str = "") -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
     return process
 
 

@@ -21,6 +21,7 @@ from exporter.block.reader import BlockReader
 from exporter.directory import OwnedDirectory, block_paths, open_directory
 from exporter.store_reader import StoreReader
 from exporter.view import View
+from tests.unit.exporter.programs import wait_until_recorded
 
 EVENTS = counter("events_total", "Events.", Label("kind"), by=("worker",))
 SECONDS = histogram("work_seconds", "Work.", buckets=(0.1, 1.0, 10.0), by=("worker",))
@@ -61,8 +62,7 @@ def start_writer(path: Path, amount: float, role: str = "frontend") -> subproces
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recorded\n"
+    wait_until_recorded(process)
     return process
 
 
