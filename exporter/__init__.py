@@ -15,11 +15,13 @@ from exporter.http import ExporterServer, Site
 from exporter.metric import UNKNOWN, Family, Label
 from exporter.null_recorder import NullRecorder
 from exporter.place import Lock
+from exporter.post_mortem import note_timeout
 from exporter.recorder import Recorder, open_recorder
 from exporter.scrape import Exposition, ExpositionSettings, Scraper
 from exporter.scrape_request import ScrapeRequest
 from exporter.settings import read_settings
 from exporter.store_collector import StoreCollector
+from exporter.totals import Total
 from exporter.web_config import WebConfigFile
 
 __all__ = [
@@ -46,12 +48,14 @@ __all__ = [
     "StoreCollector",
     "StoreError",
     "StoreUnreadable",
+    "Total",
     "WebConfigFile",
     "counter",
     "default_store_path",
     "gauge",
     "histogram",
     "info",
+    "note_timeout",
     "open_directory",
     "open_recorder",
     "read_settings",

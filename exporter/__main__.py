@@ -50,8 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(settings: ExporterSettings) -> None:
     stopping = threading.Event()
+    lingers = True
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal lingers
+        # A terminal's Ctrl-C waits for nothing.
+        lingers = lingers and number == signal.SIGTERM
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     open_directory(settings.store_path)
     web = settings.web
     config = WebConfigFile(web.config_file)
@@ -70,6 +78,9 @@ def _run(settings: ExporterSettings) -> None:
         logger.info("metrics on %s://%s:%d%s", scheme, name, port, web.telemetry_path)
     while not stopping.wait(FOLD_SECONDS):
         scraper.fold()
+    if lingers and settings.linger_seconds:
+        scraper.fold()
+        site.last_scrape.wait_for_another(settings.linger_seconds)
     for server in servers:
         server.shutdown()
         server.server_close()

@@ -15,6 +15,7 @@ from exporter.access import Authenticator, RateLimit
 from exporter.connections import Connections
 from exporter.errors import ExporterError, ScrapeRequestError, StoreUnreadable
 from exporter.landing_page import landing_page
+from exporter.linger import LastScrape
 from exporter.request_head import HeadError, HeadReader, read_head
 from exporter.scrape import Scraper
 from exporter.scrape_request import ScrapeRequest
@@ -55,6 +56,7 @@ class Site:
         self.rate_limit = RateLimit()
         self.scrapes = threading.BoundedSemaphore(max_requests) if max_requests else None
         self.connections = Connections(MOST_CONNECTIONS)
+        self.last_scrape = LastScrape()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -192,6 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         elif path == site.metrics_path:
             self._metrics()
+            site.last_scrape.note()
         elif path == "/":
             self._answer(200, landing_page(site.metrics_path, site.scraper), HTML)
         else:

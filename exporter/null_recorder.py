@@ -30,6 +30,12 @@ class NullRecorder:
     def declare(self, /, **labels: str) -> None:
         """Do nothing."""
 
+    def remove(self, child: Child) -> None:
+        """Do nothing."""
+
+    def forget(self, /, **labels: str) -> None:
+        """Do nothing."""
+
     def tick(self) -> None:
         """Do nothing."""
 

@@ -6,7 +6,7 @@ here takes the recorder's lock for growth: the recorder does.
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from exporter.block.writer import BlockWriter
@@ -41,6 +41,18 @@ class OwnSeries:
     def get(self, name: str, values: tuple[str, ...]) -> Child | None:
         """Return the child of a series that there is, removed or not."""
         return self._children.get((name, values))
+
+    def having(self, labels: Mapping[str, str]) -> list[Child]:
+        """Return the children of the series that are shown and have these labels."""
+        return [
+            child
+            for child in list(self._children.values())
+            if not child.is_ended
+            and labels.items()
+            <= dict(
+                zip((label.name for label in child.family.labels), child.values, strict=True)
+            ).items()
+        ]
 
     def count(self, name: str) -> int:
         """Return how many series of a family are shown."""

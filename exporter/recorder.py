@@ -34,6 +34,12 @@ class Recorder(Protocol):
     def declare(self, /, **labels: str) -> None:
         """Make every series this role records with these open labels stand at 0."""
 
+    def remove(self, child: Child) -> None:
+        """End a series; ask for its child anew to record in it again."""
+
+    def forget(self, /, **labels: str) -> None:
+        """Remove every series that has these labels, whatever others it has."""
+
     def tick(self) -> None:
         """Write the sign of life and CPU time; to be called about once a second."""
 

@@ -21,6 +21,7 @@ from exporter.metric import Family
 from exporter.process_hooks import tell_after_fork
 from exporter.scrape_request import LEAST_TIMEOUT_SECONDS, ScrapeRequest
 from exporter.store_reader import StoreReader
+from exporter.totals import Total, totals_of
 from exporter.view import MergedFamily, View
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,15 @@ class Scraper:
             *collected,
             *(merged for merged in itself if request.wants(merged.family)),
         ]
+
+    def totals(self, names: Iterable[str]) -> dict[str, list[Total]]:
+        """Return what families of the store hold, added up over all processes.
+
+        Raises StoreUnreadable when for want of descriptors no total would be right.
+        """
+        with self._reading:
+            view = self._view(ScrapeRequest(names=frozenset(names)))
+        return {name: totals_of(merged) for name, merged in view.families.items()}
 
     def fold(self) -> None:
         """Fold what dead processes have left.

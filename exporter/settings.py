@@ -59,6 +59,7 @@ class ExporterSettings:
     log_level: int
     log_format: str
     removes_abandoned_store: bool = False
+    linger_seconds: float = 0.0
 
 
 def read_settings(
@@ -87,6 +88,7 @@ def read_settings(
         log_level=LEVELS.get(_choice(parsed, "log.level", LEVELS, problems), logging.INFO),
         log_format=_choice(parsed, "log.format", FORMATS, problems),
         removes_abandoned_store=parsed["store.remove-abandoned"],
+        linger_seconds=parsed["web.linger-seconds"],
     )
     if problems:
         raise SettingsError("; ".join(problems))
@@ -265,12 +267,19 @@ def _parser(environment: Mapping[str, str], problems: list[str]) -> argparse.Arg
     )
     add.text("log.level", "info", "LEVEL", f"one of {', '.join(LEVELS)}")
     add.text("log.format", "logfmt", "FORMAT", f"one of {', '.join(FORMATS)}")
-    # How the supervisor of `inferometer serve` hands over the socket it has bound, and asks for the
-    # store to be cleaned up should it die without doing so itself.
+    # How the supervisor of `inferometer serve` hands over the socket it has bound, says how long a
+    # last scrape is waited for, and asks for the store to be cleaned up should it die.
     add.parser.add_argument(
         "--web.listen-descriptor",
         dest="web.listen-descriptor",
         type=int,
+        help=argparse.SUPPRESS,
+    )
+    add.parser.add_argument(
+        "--web.linger-seconds",
+        dest="web.linger-seconds",
+        type=float,
+        default=0.0,
         help=argparse.SUPPRESS,
     )
     add.parser.add_argument(

@@ -105,6 +105,11 @@ class StoreRecorder:
         """
         self._residence.end(child)
 
+    def forget(self, /, **labels: str) -> None:
+        """Remove every series that has these labels, whatever others it has."""
+        for child in self._residence.series.having(labels):
+            self.remove(child)
+
     def bundle(self, counters: Sequence[Child], histograms: Sequence[Child]) -> Record:
         """Return one call that adds to all counters and observes in all histograms under one lock.
 

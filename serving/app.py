@@ -4,12 +4,26 @@ from flask import Flask
 
 from exporter import Scraper
 from serving.body import TimeLimit
+from serving.cors import Cors
 from serving.gateway import PredictGateway, Reply
 from serving.prediction import RunnerClient
+from serving.process import store_path_of
 from serving.request_metrics import RequestMetrics
-from serving.routes import converters, health, metrics_route, open_inference, replies, tf_serving
+from serving.routes import (
+    converters,
+    debug,
+    health,
+    metrics_route,
+    not_offered,
+    open_inference,
+    replies,
+    repository,
+    tf_serving,
+)
 from serving.service import PredictionService
 from serving.settings import Settings
+from serving.slow_log import SlowLog
+from serving.status_page import ServerState
 
 Application = Flask
 
@@ -31,16 +45,36 @@ def make_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.url_map.converters |= {"word": converters.AnyCaseWord, "name": converters.ModelName}
+    app.url_map.converters |= {
+        "name": converters.ModelName,
+        "version": converters.VersionNumber,
+        "word": converters.AnyCaseWord,
+    }
     app.extensions["inferometer"] = metrics.recorder
-    replies.install(app)
-    for blueprint in (
-        health.make_blueprint(client),
+    cors = Cors(settings.cors_origins)
+    state = ServerState(settings)
+    replies.install(app, cors, state)
+    blueprints = [
+        health.make_blueprint(client, state),
         metrics_route.make_blueprint(scraper),
-        open_inference.make_blueprint(client),
+        not_offered.make_blueprint(),
+        open_inference.make_blueprint(client, settings, scraper),
+        repository.make_blueprint(client, settings),
         tf_serving.make_blueprint(client),
-    ):
+    ]
+    directory = store_path_of(settings)
+    if settings.debug_routes:
+        blueprints.append(debug.make_blueprint(directory))
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
-    service = PredictionService(client, metrics, settings, time_limit=time_limit)
-    app.wsgi_app = PredictGateway(app.wsgi_app, service, reply=reply)  # type: ignore[method-assign]
+    service = PredictionService(
+        client,
+        metrics,
+        settings,
+        time_limit=time_limit,
+        state=state,
+        slow_log=SlowLog(directory),
+    )
+    gateway = PredictGateway(app.wsgi_app, service, reply=reply, cors=cors)
+    app.wsgi_app = gateway  # type: ignore[method-assign]
     return app

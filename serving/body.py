@@ -32,11 +32,10 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The sizes up to which a body is read: as sent, decompressed, and as JSON text."""
+    """The sizes up to which a body is read: as sent, and decompressed."""
 
     max_body_bytes: int
     max_decompressed_bytes: int
-    max_json_bytes: int
 
 
 class BodyBudget:
@@ -117,11 +116,6 @@ def read_body(
     )
     sent = _in_time(time_limit(seconds), reading)
     content = decompress(sent, encoding, limit=limits.max_decompressed_bytes)
-    if len(content) > limits.max_json_bytes:
-        raise TooLarge(
-            f"{len(content):,} bytes of JSON; the limit is {limits.max_json_bytes:,}:"
-            " send tensors in binary over /v2"
-        )
     return Body(content, len(sent))
 
 

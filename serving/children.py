@@ -88,14 +88,28 @@ class Child:
         self.restart_at = now + delay
         return code
 
-    def stop(self, number: signal.Signals, timeout_seconds: float) -> None:
-        """Send a signal and wait; what has not ended by then is killed."""
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for the process to end; return whether it has."""
         if self.process is None:
-            return
-        self.process.send_signal(number)
+            return True
         try:
             self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self, number: signal.Signals | None, timeout_seconds: float) -> None:
+        """Send a signal, if one is given, and wait; what has not ended by then is killed."""
+        if self.process is None:
+            return
+        if number is not None:
+            self.process.send_signal(number)
+        if not self.wait(timeout_seconds):
             logger.warning("%s did not end within %.0f s and is killed", self.name, timeout_seconds)
             self.process.kill()
             self.process.wait()

@@ -82,7 +82,7 @@ def _serve(arguments: list[str]) -> int:
 
 
 def _read_serve_settings(arguments: list[str]) -> "Settings":
-    from serving.settings import load_settings
+    from serving.settings_reading import load_settings
 
     parsed = vars(_parser().parse_args(arguments))
     file = parsed.pop("config")

@@ -3,6 +3,7 @@
 ServingError
 ├── SettingsError                 a wrong setting; the command line ends with exit code 2
 ├── ModelLoadError                a model folder or file that cannot be served
+├── ControlError                  a model cannot be loaded or unloaded, or the caller may not
 ├── WireError                     bytes between front-end and runner that are no valid frame
 └── PredictionError               answers one request; `reason` is its label on /metrics
     ├── InvalidInput              the caller must ask differently
@@ -22,7 +23,9 @@ ServingError
     └── InternalError             a defect of the server
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+ControlProblem = Literal["closed", "unauthorized", "missing", "failed"]
 
 
 class ServingError(Exception):
@@ -39,6 +42,15 @@ class ModelLoadError(ServingError):
 
 class WireError(ServingError):
     """Bytes on the socket between front-end and runner are not a valid frame."""
+
+
+class ControlError(ServingError):
+    """A wish to load or unload a model is refused or could not be fulfilled."""
+
+    def __init__(self, message: str, problem: ControlProblem) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problem = problem
 
 
 class PredictionError(ServingError):

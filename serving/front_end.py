@@ -2,6 +2,7 @@
 
 import gc
 import os
+from itertools import chain
 from pathlib import Path
 
 import gevent
@@ -20,7 +21,6 @@ from serving.process import (
 )
 from serving.request_metrics import RequestMetrics
 from serving.runner_client import SocketRunnerClient
-from serving.wire import largest_payload_bytes, runner_socket_path
 
 TICK_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
@@ -38,14 +38,9 @@ def make_application() -> Application:
     metrics = RequestMetrics(recorder, settings.models)
 
     def models_changed(table: ModelTable) -> None:
-        for versions in table.versions.values():
-            metrics.declare_versions(versions)
+        metrics.follow_versions(chain.from_iterable(table.versions.values()))
 
-    client = SocketRunnerClient(
-        runner_socket_path(settings),
-        max_payload_bytes=largest_payload_bytes(settings),
-        models_changed=models_changed,
-    )
+    client = SocketRunnerClient(settings, models_changed=models_changed)
     client.start(patience_seconds=PATIENCE_SECONDS)
     gevent.spawn(_tick, recorder)
     scraper = Scraper(

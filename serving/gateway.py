@@ -11,18 +11,20 @@ from typing import Any
 
 from serving.codecs import CODECS
 from serving.codecs.base import Codec
+from serving.cors import Cors
 from serving.request_headers import request_id_of
 from serving.service import Answer, PredictionService, Target
 from serving.statuses import plain_error_body
+from serving.version_policy import canonical_version
 
 StartResponse = Callable[..., Any]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 Reply = Callable[[Answer, dict[str, Any], StartResponse], Iterable[bytes]]
 
 # The fixed words of /v1 match in any case, as in TensorFlow Serving; names match exactly.
-TF_SERVING_PREDICT = re.compile(
+TF_SERVING = (
     r"/(?i:v1)/(?i:models)/(?P<model>[^/:]+)"
-    r"(?:/(?i:versions)/(?P<version>[0-9]+)|/(?i:labels)/(?P<label>[A-Za-z0-9_]+))?:(?i:predict)/?"
+    r"(?:/(?i:versions)/(?P<version>[0-9]+)|/(?i:labels)/(?P<label>[A-Za-z0-9_]+))?:(?i:%s)/?"
 )
 OPEN_INFERENCE_INFER = re.compile(
     r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+))?/infer/?"
@@ -40,8 +42,10 @@ class Route:
 
 
 ROUTES = (
-    Route(TF_SERVING_PREDICT, CODECS["tf_serving"]),
+    Route(re.compile(TF_SERVING % "predict"), CODECS["tf_serving"]),
     Route(OPEN_INFERENCE_INFER, CODECS["open_inference"]),
+    Route(re.compile(TF_SERVING % "classify"), CODECS["classify"]),
+    Route(re.compile(TF_SERVING % "regress"), CODECS["regress"]),
 )
 
 
@@ -49,12 +53,13 @@ class PredictGateway:
     """Answers the prediction routes itself and hands every other request to `application`."""
 
     def __init__(
-        self, application: Application, service: PredictionService, *, reply: Reply
+        self, application: Application, service: PredictionService, *, reply: Reply, cors: Cors
     ) -> None:
         """Mount it with `app.wsgi_app = PredictGateway(app.wsgi_app, …)`.
 
         `reply` hands answers to the server.
         """
+        self._cors = cors
         self._application = application
         self._service = service
         self._reply = reply
@@ -70,11 +75,14 @@ class PredictGateway:
             if method != "POST":
                 return reply_by_wsgi(self._refuse(method, environ), environ, start_response)
             target = Target(**match.groupdict())
+            if target.version is not None:
+                target = target._replace(version=canonical_version(target.version))
             if not target.model.isascii():
                 # WSGI gives the path's bytes as Latin-1.
                 name = target.model.encode("latin-1").decode("utf-8", "replace")
                 target = target._replace(model=name)
             answer = self._service.answer(route.codec, target, environ)
+            answer.headers.extend(self._cors.headers(environ))
             return self._reply(answer, environ, start_response)
         if path.endswith("/") and not path.endswith("//") and path != "/":
             environ["PATH_INFO"] = path[:-1]  # One trailing slash is ignored, without a redirect.
@@ -87,6 +95,7 @@ class PredictGateway:
             ("Allow", ALLOWED_METHODS),
             ("Cache-Control", "no-store"),
             ("X-Request-ID", request_id),
+            *self._cors.headers(environ),
         ]
         if method == "OPTIONS":
             return Answer("204 No Content", headers, b"")
@@ -102,7 +111,7 @@ def reply_by_wsgi(
     """Hand an answer to any WSGI server."""
     del environ
     headers = answer.headers
-    if answer.closes:
+    if answer.closes or not answer.keeps_open:
         headers = [*headers, ("Connection", "close")]
     start_response(answer.status, headers)
     return (answer.body,)

@@ -42,6 +42,8 @@ class GunicornReply:
             response.force_close()
             start_response(answer.status, answer.headers)
             return _ReplyThenDrain(answer.body, environ["wsgi.input"], self._time_limit)
+        if not answer.keeps_open:
+            response.force_close()
         is_plain = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         if not is_plain or response.must_close or response.req.should_close():
             return reply_by_wsgi(answer, environ, start_response)

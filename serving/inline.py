@@ -5,6 +5,7 @@ batcher and application are used, behind the same interface.
 """
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from queue import SimpleQueue
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -27,19 +29,22 @@ from exporter import (
 )
 from serving.app import Application, make_app
 from serving.codecs.base import DecodedRequest
-from serving.errors import DeadlineExceeded, InternalError, Loading
+from serving.errors import DeadlineExceeded, InternalError
 from serving.gateway import reply_by_wsgi
 from serving.model import ModelVersion
-from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, table_of
-from serving.prediction import Prediction
+from serving.model_table import ModelTable, merged, table_of
+from serving.prediction import Call, ControlOutcome, Prediction
 from serving.process import open_process_recorder
 from serving.request_metrics import RequestMetrics
-from serving.runner.job import Job
+from serving.runner.incoming import not_served
+from serving.runner.job import BatchKey, Job
+from serving.runner.loader import Control
 from serving.runner.runner import Runner
 from serving.settings import Settings
 from serving.supervisor import listen
 
 NANOSECONDS = 1e9
+BROKEN_DEVICE_STATUS = 3
 
 logger = logging.getLogger("inline")
 
@@ -47,33 +52,35 @@ logger = logging.getLogger("inline")
 class InlineRunnerClient:
     """Puts rows straight into the queues of a runner in this process."""
 
-    def __init__(self, runner: Runner, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, runner: Runner, metrics: RequestMetrics, labels: dict[str, dict[str, str]]
+    ) -> None:
         """Start the runner's threads and the loading of its models."""
-        self.table = ModelTable()
+        self.table = ModelTable(labels=labels)
         self._runner = runner
         self._metrics = metrics
-        self._catalog = runner.start(changed=self._models_changed, after_batch=lambda: None)
-        self._catalog.start_loading()
+        self._catalog = runner.catalog
+        self._labels = labels
+        runner.start(announce=self._models_changed, after_batch=lambda: None)
+        runner.loader.start()
 
     @property
     def is_connected(self) -> bool:
         """Always: the runner is this process."""
         return True
 
-    def predict(
-        self, version: ModelVersion, request: DecodedRequest, deadline_ns: int
-    ) -> Prediction:
+    def predict(self, version: ModelVersion, request: DecodedRequest, call: Call) -> Prediction:
         """Queue the rows and wait for their outputs until the deadline."""
         served = self._catalog.find(version.model, version.version)
         if served is None:
-            raise Loading("the version is not ready", retry_after_seconds=LOADING_RETRY_SECONDS)
+            raise not_served(self._catalog, version.model, version.version)
         answered = threading.Event()
         is_batchable = served.batchable[request.signature]
-        job = _make_job(version, request, deadline_ns, answered, is_batchable=is_batchable)
+        job = _make_job(version, request, call, answered, is_batchable=is_batchable)
         queue = self._runner.queues[version.model]
         queue.offer(job)
         queue.wake()
-        if not answered.wait(max(0.0, (deadline_ns - time.monotonic_ns()) / NANOSECONDS)):
+        if not answered.wait(max(0.0, (call.deadline_ns - time.monotonic_ns()) / NANOSECONDS)):
             queue.remove(job)
             raise DeadlineExceeded("the deadline passed before the model had answered")
         return _prediction(job)
@@ -82,10 +89,16 @@ class InlineRunnerClient:
         """Return why each model that is not ready is not."""
         return self.table.not_ready()
 
+    def control(self, action: str, model: str) -> ControlOutcome:
+        """Have a model loaded or unloaded; return when it is done."""
+        outcomes: SimpleQueue[ControlOutcome] = SimpleQueue()
+        self._runner.loader.control(Control(action, model, outcomes.put))
+        return outcomes.get()
+
     def _models_changed(self) -> None:
         versions = self._catalog.versions()
-        self._metrics.declare_versions(versions)
-        self.table = table_of(versions)
+        self._metrics.follow_versions(versions)
+        self.table = merged([table_of(versions)], self._labels)
 
 
 def make_inline_app(settings: Settings) -> Application:
@@ -98,16 +111,25 @@ def make_inline_app(settings: Settings) -> Application:
 
     tensorflow_model.configure(
         intra_op_threads=settings.effective_intra_op_threads,
-        inter_op_threads=settings.inter_op_threads,
+        inter_op_threads=settings.effective_inter_op_threads,
         gpu_memory_growth=settings.gpu_memory_growth,
+        gpu_memory_limit_bytes=settings.gpu_memory_limit_bytes,
     )
     has_gpu = tensorflow_model.has_gpu()
     recorder = open_process_recorder(settings, "frontend", families=_families_of_one_process())
     metrics = RequestMetrics(recorder, settings.models)
-    runner = Runner(settings, recorder, device=device_name(has_gpu=has_gpu), has_gpu=has_gpu)
+    runner = Runner(
+        settings,
+        recorder,
+        number=0,
+        device=device_name(has_gpu=has_gpu),
+        has_gpu=has_gpu,
+        give_up=_end_process,
+    )
+    labels = {model: settings.labels(model) for model in settings.models}
     return make_app(
         settings,
-        client=InlineRunnerClient(runner, metrics),
+        client=InlineRunnerClient(runner, metrics, labels),
         metrics=metrics,
         scraper=_scraper(settings),
         time_limit=_no_time_limit,
@@ -155,6 +177,13 @@ class _KeepAliveHandler(WSGIRequestHandler):
         """Log nothing per request."""
 
 
+def _end_process(reason: str) -> None:
+    """End at once: the device is of no use, and there is no other process to restart this one."""
+    logger.critical("%s", reason)
+    logging.shutdown()
+    os._exit(BROKEN_DEVICE_STATUS)
+
+
 def _scraper(settings: Settings) -> Scraper:
     assert settings.store_path is not None
     addresses = CollectorSettings(((settings.host, settings.port),))
@@ -172,7 +201,7 @@ def _families_of_one_process() -> tuple[Family, ...]:
 def _make_job(
     version: ModelVersion,
     request: DecodedRequest,
-    deadline_ns: int,
+    call: Call,
     answered: threading.Event,
     *,
     is_batchable: bool,
@@ -189,11 +218,11 @@ def _make_job(
         inputs=inputs,
         rows=request.rows,
         size_bytes=sum(array.nbytes for array in inputs),
-        key=(version.version, request.signature, shapes, 0 if is_batchable else id(answered)),
-        deadline_ns=deadline_ns,
+        key=BatchKey(version.version, request.signature, shapes, is_batchable),
+        deadline_ns=call.deadline_ns,
         answer=lambda _job: answered.set(),
-        is_batchable=is_batchable,
         wanted=request.outputs,
+        priority=call.priority,
     )
 
 

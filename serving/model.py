@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Stands for the version of a model of which none is known yet.
+NO_VERSION = "__unknown__"
+
 STATES = ("loading", "warming", "ready", "draining", "failed", "unloaded")
 
 # Numpy dtype by datatype. BYTES tensors are object arrays of `bytes`. BF16 has no numpy dtype of
-# its own and no JSON form, so it is absent.
+# its own and no JSON form, so it is absent here; its bits travel as 16-bit integers.
 NUMPY_DTYPES: dict[str, np.dtype] = {
     "BOOL": np.dtype(np.bool_),
     "INT8": np.dtype(np.int8),
@@ -27,6 +30,8 @@ NUMPY_DTYPES: dict[str, np.dtype] = {
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
+
+WIRE_DTYPES = {**NUMPY_DTYPES, "BF16": np.dtype(np.uint16)}
 
 DATATYPES_BY_DTYPE = {dtype: datatype for datatype, dtype in NUMPY_DTYPES.items()}
 

@@ -1,29 +1,35 @@
-"""The models a front-end knows of, as the runner last told it.
+"""The models a front-end knows of, as the runners last told it.
 
 One immutable table, replaced whole.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import orjson
 
 from serving.errors import Loading, UnknownModel, UnknownVersion
-from serving.model import ModelVersion, Signature, TensorSpec
+from serving.model import NO_VERSION, ModelVersion, Signature, TensorSpec
 
 LOADING_RETRY_SECONDS = 5.0
 MAX_NAMES_IN_MESSAGE = 10
 
+# The state of a version that several runners have is the first of these that one has.
+COMING = frozenset({"loading", "warming", "failed"})
+BEST_FIRST = ("ready", "warming", "loading", "draining", "failed", "unloaded")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """Versions by model name, newest first.
+    """Versions by model name, newest first, and the labels of each model's versions.
 
     `is_known` is false until a runner has told what there is.
     """
 
     versions: dict[str, tuple[ModelVersion, ...]] = field(default_factory=dict)
     is_known: bool = False
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def model(self, name: str) -> tuple[ModelVersion, ...]:
         """Return a model's versions, newest first.
@@ -40,26 +46,46 @@ class ModelTable:
             )
         raise UnknownModel(f'no model "{name[:64]}"; served here: {_listed(sorted(self.versions))}')
 
-    def ready(self, name: str, version: str | None) -> ModelVersion:
-        """Return the version asked for, or the newest that is ready.
+    def labelled(self, name: str, label: str) -> str:
+        """Return the version of a label. Raises UnknownModel, UnknownVersion or Loading."""
+        self.model(name)
+        labels = self.labels.get(name, {})
+        if label not in labels:
+            there = _listed(sorted(labels))
+            raise UnknownVersion(f'no label "{label[:64]}"; there are: {there}')
+        return labels[label]
+
+    def ready(
+        self, name: str, version: str | None = None, label: str | None = None
+    ) -> ModelVersion:
+        """Return the version asked for, by number or by label, or the newest that is ready.
 
         Raises UnknownModel, UnknownVersion or Loading.
         """
         versions = self.model(name)
+        if label is not None:
+            version = self.labelled(name, label)
         ready = [candidate for candidate in versions if candidate.state == "ready"]
         if version is None:
             if ready:
                 return ready[0]
-            raise _loading(versions[0])
+            raise _not_served(versions[0])
         for candidate in versions:
             if candidate.version == version:
                 if candidate.state == "ready":
                     return candidate
-                raise _loading(candidate)
+                if candidate.state in COMING:
+                    raise _not_served(candidate)
         if not ready:
-            raise _loading(versions[0])
+            raise _not_served(versions[0])
         names = ", ".join(sorted((one.version for one in ready), key=int))
         raise UnknownVersion(f"model {name} has no version {version[:64]}; ready: {names}")
+
+    def is_ready(self, name: str, version: str) -> bool:
+        """Return whether a version is ready."""
+        return any(
+            one.version == version and one.state == "ready" for one in self.versions.get(name, ())
+        )
 
     def not_ready(self) -> list[str]:
         """Return why each model that is not ready is not, for the readiness answer."""
@@ -69,6 +95,8 @@ class ModelTable:
             _reason(versions[0])
             for versions in self.versions.values()
             if not any(version.state == "ready" for version in versions)
+            # What an operator has unloaded is as it should be.
+            and not all(version.state == "unloaded" for version in versions)
         ]
 
 
@@ -99,6 +127,25 @@ def table_of(versions: Iterable[ModelVersion]) -> ModelTable:
     return ModelTable(ordered, is_known=True)
 
 
+def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]) -> ModelTable:
+    """Return one table of several runners': each version in the best of its states."""
+    best: dict[tuple[str, str], ModelVersion] = {}
+    known = [table for table in tables if table.is_known]
+    for table in known:
+        for version in chain.from_iterable(table.versions.values()):
+            key = (version.model, version.version)
+            if key not in best or _rank(version) < _rank(best[key]):
+                best[key] = version
+    # A model without versions on one runner has some on another.
+    real = {model for model, version in best if version != NO_VERSION}
+    versions = [v for (model, name), v in best.items() if name != NO_VERSION or model not in real]
+    return replace(table_of(versions), is_known=bool(known), labels=labels)
+
+
+def _rank(version: ModelVersion) -> int:
+    return BEST_FIRST.index(version.state)
+
+
 def _signature(fields: dict[str, object]) -> Signature:
     inputs, outputs = fields.pop("inputs"), fields.pop("outputs")
     return Signature(**fields, inputs=_specs(inputs), outputs=_specs(outputs))  # type: ignore[arg-type]
@@ -120,7 +167,9 @@ def _reason(version: ModelVersion) -> str:
     return f"model {version.model} is {state}{step}"
 
 
-def _loading(version: ModelVersion) -> Loading:
+def _not_served(version: ModelVersion) -> Loading | UnknownVersion:
+    if version.state == "unloaded":
+        return UnknownVersion(f"model {version.model} was unloaded")
     return Loading(_reason(version), retry_after_seconds=LOADING_RETRY_SECONDS)
 
 

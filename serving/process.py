@@ -3,6 +3,7 @@
 Read the settings, start logging, open its block.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -25,7 +26,11 @@ logger = logging.getLogger(__name__)
 def write_process_settings(settings: Settings, file: Path) -> None:
     """Write the settings for child processes, readable by this user alone."""
     file.touch(mode=0o600)
-    file.write_text(settings.model_dump_json())
+    values = settings.model_dump(mode="json")
+    if settings.control_token is not None:
+        # Only here is it written out: shown anywhere else it is a row of asterisks.
+        values["control_token"] = settings.control_token.get_secret_value()
+    file.write_text(json.dumps(values))
 
 
 def read_process_settings(file: Path) -> Settings:

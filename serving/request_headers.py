@@ -1,13 +1,17 @@
 """The request headers that change how a prediction is made: its id, its time, its priority."""
 
+import base64
 import os
 import re
 from collections.abc import Mapping
 
+from serving.codecs.base import JSON_BYTES_HEADER
 from serving.errors import InvalidInput
+from serving.prediction import NORMAL_PRIORITY
 from serving.quoting import quoted
 
 MILLISECONDS = 1e3  # in one second
+PRIORITIES = (1, 2, 3)
 RANDOM_ID_BYTES = 16
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -53,13 +57,45 @@ def timeout_seconds_of(environ: Mapping[str, object], default_seconds: float) ->
     return seconds
 
 
-def validate_priority(environ: Mapping[str, object]) -> None:
-    """Raise InvalidInput if X-Request-Priority is no whole number of 0 or more."""
+def priority_of(environ: Mapping[str, object]) -> int:
+    """Return the caller's priority: 1, 2 or 3; 2 where there is none, 0 or one above 3.
+
+    Raises InvalidInput if X-Request-Priority is no whole number of 0 or more.
+    """
     wanted = environ.get("HTTP_X_REQUEST_PRIORITY")
-    if wanted is not None and _whole_number(wanted) is None:
+    if wanted is None:
+        return NORMAL_PRIORITY
+    number = _whole_number(wanted)
+    if number is None:
         raise InvalidInput(
             f"X-Request-Priority must be 1 (high), 2 (normal) or 3 (low); got {quoted(str(wanted))}"
         )
+    return number if number in PRIORITIES else NORMAL_PRIORITY
+
+
+def json_bytes_of(environ: Mapping[str, object], body_bytes: int) -> int | None:
+    """Return how much of a body is JSON before raw tensors follow; None without that header.
+
+    Raises InvalidInput for what is no number or goes beyond the body.
+    """
+    announced = environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+    if announced is None:
+        return None
+    size = _whole_number(announced)
+    if size is None or size > body_bytes:
+        raise InvalidInput(
+            f"{JSON_BYTES_HEADER} must be the bytes of JSON at the beginning of the body, 0 to"
+            f" {body_bytes}; got {quoted(str(announced))}"
+        )
+    return size
+
+
+def new_prediction_id() -> str:
+    """Return a new id of a prediction: 22 characters of base64url, 128 random bits.
+
+    It is the server's own, since a caller's request id may repeat.
+    """
+    return base64.urlsafe_b64encode(os.urandom(RANDOM_ID_BYTES))[:22].decode()
 
 
 def sampled_trace_of(environ: Mapping[str, object]) -> bytes | None:

@@ -22,15 +22,25 @@ class RequestMetrics:
         self.recorder = recorder
         self._records: dict[tuple[str, str, str, str, str, str], Record] = {}
         self._in_flight: dict[str, Child] = {}
+        self._versions: set[tuple[str, str]] = set()
         for model in (*models, UNKNOWN):
             recorder.declare(model=model)
             self._declare_counters(model, UNKNOWN)
 
-    def declare_versions(self, versions: Iterable[ModelVersion]) -> None:
-        """Make the series of versions that are known now stand at 0."""
-        for version in versions:
-            if version.version != UNKNOWN:
-                self.recorder.declare(model=version.model, version=version.version)
+    def follow_versions(self, versions: Iterable[ModelVersion]) -> None:
+        """Make the series of versions that are new stand at 0, and end those of forgotten ones.
+
+        Versions come and go as long as the server runs; their series must not gather.
+        """
+        known = {(one.model, one.version) for one in versions if one.version != UNKNOWN}
+        for model, version in known - self._versions:
+            self.recorder.declare(model=model, version=version)
+        for model, version in self._versions - known:
+            self.recorder.forget(model=model, version=version)
+            self._records = {
+                key: record for key, record in self._records.items() if key[:2] != (model, version)
+            }
+        self._versions = known
 
     def in_flight(self, model: str) -> Child:
         """Return the gauge of a model's requests under way."""

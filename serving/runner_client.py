@@ -1,12 +1,9 @@
-"""How a front-end asks the runner: over Unix sockets, in gevent greenlets."""
+"""How a front-end asks the runners: over Unix sockets, in gevent greenlets."""
 
 import itertools
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import gevent
-import gevent.socket
 
 from serving.codecs.base import DecodedRequest
 from serving.errors import (
@@ -16,66 +13,82 @@ from serving.errors import (
     Loading,
     ModelError,
     NotOffered,
+    PredictedLate,
     PredictionError,
     QueueFull,
     UnknownVersion,
     WireError,
 )
 from serving.model import ModelVersion
-from serving.model_table import ModelTable
-from serving.prediction import BatchFacts, Prediction
-from serving.runner_link import RunnerLink
+from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, merged
+from serving.prediction import NORMAL_PRIORITY, BatchFacts, Call, ControlOutcome, Prediction
+from serving.runner_peer import RunnerPeer
+from serving.settings import Settings
+from serving.status_page import NANOSECONDS, RunnerStatus
+from serving.tensors import decode_tensors, encode_tensor
 from serving.wire import (
-    LARGE_FRAME_BYTES,
     Frame,
     FrameType,
-    decode_tensors,
     encode_frame,
-    encode_tensor,
+    largest_payload_bytes,
+    runner_socket_path,
 )
+
+HEARTBEAT_OVERDUE_SECONDS = 5.0
+# A model may take minutes to load.
+CONTROL_NANOSECONDS = 900 * 10**9
 
 # The failures that a runner answers with, by their reason.
 ERRORS_BY_REASON: dict[str, type[PredictionError]] = {
     error.reason: error
     for error in (
-        DeadlineExceeded, Draining, Loading, ModelError, NotOffered, QueueFull, UnknownVersion
+        DeadlineExceeded, Draining, Loading, ModelError, NotOffered, PredictedLate, QueueFull,
+        UnknownVersion,
     )
 }  # fmt: skip
 
 
 class SocketRunnerClient:
-    """Asks the runner over two connections: one for ordinary requests, one for large ones."""
+    """Asks the runners, of which each has its own models, though mostly the same."""
 
-    def __init__(
-        self, path: Path, *, max_payload_bytes: int, models_changed: Callable[[ModelTable], None]
-    ) -> None:
-        """Know where the runner listens; `models_changed` gets every table it sends."""
-        self.table = ModelTable()
+    def __init__(self, settings: Settings, *, models_changed: Callable[[ModelTable], None]) -> None:
+        """Know where the runners listen; `models_changed` gets every table before it is used."""
+        self._settings = settings
+        self._labels = {model: settings.labels(model) for model in settings.models}
+        self.table = ModelTable(labels=self._labels)
         self._models_changed = models_changed
         self._request_ids = itertools.count(1)
-        self._ordinary = RunnerLink(path, max_payload_bytes, self._set_table)
-        self._large = RunnerLink(path, max_payload_bytes, lambda _table: None)
+        self._turns = itertools.count()
+        self._peers = [
+            RunnerPeer(
+                runner_socket_path(settings, number),
+                RunnerStatus(settings, number),
+                max_payload_bytes=largest_payload_bytes(settings),
+                models_changed=self._merge_tables,
+            )
+            for number in range(settings.runners or 1)
+        ]
 
     @property
     def is_connected(self) -> bool:
-        """Whether both connections are up."""
-        return self._ordinary.is_up and self._large.is_up
+        """Whether there is a runner that can be asked."""
+        return any(peer.is_up for peer in self._peers)
 
     def start(self, *, patience_seconds: float) -> None:
         """Connect, and connect again whenever a connection ends.
 
-        Returns when the runner has told its models, or after `patience_seconds`: a front-end that
-        starts beside a ready runner should not refuse its first requests.
+        Returns when the runners have told their models, or after `patience_seconds`: a front-end
+        that starts beside a ready runner should not refuse its first requests.
         """
-        for link in (self._ordinary, self._large):
-            gevent.spawn(link.run)
-        for link in (self._ordinary, self._large):
-            link.known.wait(patience_seconds)
+        for peer in self._peers:
+            peer.start()
+        for peer in self._peers:
+            peer.wait_until_known(patience_seconds)
 
-    def predict(
-        self, version: ModelVersion, request: DecodedRequest, deadline_ns: int
-    ) -> Prediction:
-        """Send the rows and wait for their outputs until the deadline."""
+    def predict(self, version: ModelVersion, request: DecodedRequest, call: Call) -> Prediction:
+        """Send the rows to the runner with the least to do and wait until the deadline."""
+        peer = self._peer_for(version)
+        self._refuse_early(peer.status, version.model, request.rows, call)
         described, payload = [], []
         for spec in version.signatures[request.signature].inputs:
             array = request.inputs[spec.name]
@@ -86,23 +99,95 @@ class SocketRunnerClient:
             "version": version.version,
             "signature": request.signature,
             "rows": request.rows,
-            "deadline": deadline_ns,
+            "priority": call.priority,
+            "deadline": call.deadline_ns,
             "inputs": described,
             "outputs": request.outputs,
         }
         request_id = next(self._request_ids)
         frame = encode_frame(FrameType.PREDICT, request_id, head, payload)
-        link = self._large if len(frame) > LARGE_FRAME_BYTES else self._ordinary
-        return _prediction(link.ask(request_id, frame, deadline_ns))
+        answer = peer.ask(request_id, frame, rows=request.rows, deadline_ns=call.deadline_ns)
+        return _prediction(answer)
+
+    def control(self, action: str, model: str) -> ControlOutcome:
+        """Have every runner load or unload a model; return the first failure, if there is one."""
+        deadline_ns = time.monotonic_ns() + CONTROL_NANOSECONDS
+        outcomes = []
+        for peer in self._peers:
+            request_id = next(self._request_ids)
+            head = {"action": action, "model": model}
+            frame = encode_frame(FrameType.CONTROL, request_id, head)
+            answer = peer.ask(request_id, frame, rows=0, deadline_ns=deadline_ns)
+            outcomes.append(ControlOutcome(**answer.head))
+        return next((outcome for outcome in outcomes if outcome.error), outcomes[0])
 
     def not_ready(self) -> list[str]:
-        """Return why predictions cannot be had at the moment."""
-        for link in (self._ordinary, self._large):
-            if not link.is_up:
-                return [link.refusal or "no runner is connected"]
-        return self.table.not_ready()
+        """Return why predictions cannot be had at the moment.
 
-    def _set_table(self, table: ModelTable) -> None:
+        One runner without the others will do.
+        """
+        if not self.is_connected:
+            refusals = [peer.refusal for peer in self._peers if peer.refusal]
+            return refusals[:1] or ["no runner is connected"]
+        reasons = merged((peer.table for peer in self._peers if peer.is_up), {}).not_ready()
+        if reasons:
+            return reasons
+        sick = [self._sickness(peer.status) for peer in self._peers if peer.is_up]
+        return [] if "" in sick else sick[:1]
+
+    def _sickness(self, status: RunnerStatus) -> str:
+        """Return why a runner that is connected is not well, or nothing."""
+        heartbeat_age, batch_age = status.overdue_seconds()
+        if heartbeat_age > HEARTBEAT_OVERDUE_SECONDS:
+            return f"runner stalled: no sign of life for {heartbeat_age:.0f} s"
+        if batch_age > self._settings.stall_seconds:
+            return f"runner stalled: a batch has been running for {batch_age:.0f} s"
+        failing = [name for name in self._settings.models if status.canary_failures(name)]
+        return f"model {failing[0]}: its canary fails" if failing else ""
+
+    def _peer_for(self, version: ModelVersion) -> RunnerPeer:
+        peers = self._peers
+        if len(peers) == 1:
+            return peers[0]
+        ready = [
+            peer
+            for peer in peers
+            if peer.is_up and peer.table.is_ready(version.model, version.version)
+        ]
+        if not ready:
+            raise Loading(
+                "no runner is ready at the moment", retry_after_seconds=LOADING_RETRY_SECONDS
+            )
+        first = next(self._turns) % len(ready)
+        return min(ready[first:] + ready[:first], key=lambda peer: peer.load)
+
+    def _refuse_early(self, status: RunnerStatus, model: str, rows: int, call: Call) -> None:
+        """Refuse what the runner would refuse, so that its rows need not cross the socket.
+
+        The runner's own answer is the binding one.
+        """
+        limit = self._settings.queue_limit_rows
+        waiting = status.rows(model)
+        if waiting and waiting + rows > limit:
+            wait = status.wait_seconds(model)
+            raise QueueFull(
+                f"model {model}: {waiting:,} of {limit:,} rows are waiting; retry in {wait:.2f} s",
+                retry_after_seconds=wait,
+            )
+        if not self._settings.admission_control or call.priority < NORMAL_PRIORITY or not waiting:
+            return
+        wait = status.wait_seconds(model)
+        left = (call.deadline_ns - time.monotonic_ns()) / NANOSECONDS
+        if wait > left:
+            retry = wait - max(0.0, left)
+            raise PredictedLate(
+                f"model {model}: a row waits for {wait:.3f} s, the deadline is in"
+                f" {max(0.0, left):.3f} s; retry in {retry:.2f} s or allow more time",
+                retry_after_seconds=retry,
+            )
+
+    def _merge_tables(self) -> None:
+        table = merged((peer.table for peer in self._peers), self._labels)
         # Declared before it is used, so that a version's counters stand at 0 before its first
         # request.
         self._models_changed(table)

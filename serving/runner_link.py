@@ -38,6 +38,7 @@ LONGEST_RECONNECT_SECONDS = 1.0
 RECONNECT_JITTER = 0.2
 RUNNER_LOST_RETRY_SECONDS = 1.0
 READ_EVENT = 1  # libev's EV_READ
+ANSWERS = frozenset({FrameType.RESULT, FrameType.FAILURE, FrameType.CONTROL_RESULT})
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,12 @@ class RunnerLink:
     """
 
     def __init__(
-        self, path: Path, max_payload_bytes: int, models_changed: Callable[[ModelTable], None]
+        self,
+        path: Path,
+        max_payload_bytes: int,
+        models_changed: Callable[[int, ModelTable], None],
     ) -> None:
-        """Know where the runner listens; `models_changed` gets every table it sends."""
+        """Know where the runner listens; `models_changed` gets every table it sends, numbered."""
         self.is_up = False
         self.refusal = ""
         self._path = path
@@ -87,8 +91,8 @@ class RunnerLink:
             self._deadlines.discard(request_id)
         return answer
 
-    def run(self) -> None:
-        """Keep the connection up for as long as the process lives."""
+    def run(self, lost: Callable[[], None]) -> None:
+        """Keep the connection up for as long as the process lives; `lost` is told of its ends."""
         delay = FIRST_RECONNECT_SECONDS
         while True:
             try:
@@ -98,6 +102,7 @@ class RunnerLink:
             else:
                 delay = FIRST_RECONNECT_SECONDS
                 self._ended.wait()
+                lost()
                 self._lose()
             gevent.sleep(delay * random.uniform(1 - RECONNECT_JITTER, 1 + RECONNECT_JITTER))  # noqa: S311
             delay = min(2 * delay, LONGEST_RECONNECT_SECONDS)
@@ -136,17 +141,26 @@ class RunnerLink:
             self._ended.set()
 
     def _take(self, frame: Frame) -> None:
-        if frame.type in {FrameType.RESULT, FrameType.FAILURE}:
+        if frame.type in ANSWERS:
             waiter = self._waiting.get(frame.request_id)
             # None when its deadline has passed: nobody waits for this answer any more.
             if waiter is not None:
                 waiter.switch(frame)
         elif frame.type == FrameType.MODELS:
-            self._models_changed(decode_models(frame.payload))
+            self._models_changed(frame.request_id, decode_models(frame.payload))
             self.is_up, self.refusal = True, ""
             self.known.set()
+            # Behind whatever was sent by the table that this one replaces.
+            self._send(encode_frame(FrameType.MODELS_ACK, frame.request_id, {}))
+        elif frame.type == FrameType.WELCOME:
+            self._note_build(frame.head)
         elif frame.type == FrameType.GOODBYE:
             self.refusal = f"the runner refuses this front-end: {frame.head.get('reason')}"
+
+    def _note_build(self, head: dict[str, object]) -> None:
+        build = head.get("build")
+        if build != __version__:
+            logger.warning("the runner is of build %s, this front-end of %s", build, __version__)
 
     def _expire(self, request_id: int) -> None:
         """Tell a request that its time is up, and the runner that nobody waits for it.

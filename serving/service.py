@@ -6,30 +6,48 @@ outputs.
 
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
-from serving.codecs.base import Codec, DecodedRequest
+from serving.codecs.base import (
+    JSON_BYTES_HEADER,
+    Codec,
+    DecodedRequest,
+    EncodedReply,
+    ReplyOptions,
+)
 from serving.codecs.finite import reject_nonfinite
 from serving.codecs.rendering import NONFINITE_MODES
-from serving.errors import InternalError, InvalidInput, PredictionError, TooLarge, UnknownVersion
+from serving.errors import (
+    Draining,
+    InternalError,
+    InvalidInput,
+    PredictionError,
+    TooLarge,
+    UnknownVersion,
+)
 from serving.model import ModelVersion
-from serving.prediction import RunnerClient
+from serving.prediction import Call, Prediction, RunnerClient
+from serving.progress import Progress
 from serving.request_headers import (
+    json_bytes_of,
+    new_prediction_id,
+    priority_of,
     request_id_of,
     sampled_trace_of,
     timeout_seconds_of,
-    validate_priority,
 )
 from serving.request_metrics import PHASES, RequestMetrics
 from serving.settings import Settings
+from serving.slow_log import SlowLog
+from serving.status_page import Phase, ServerState
 from serving.statuses import OK, error_body, error_headers, outcome_of, status_of
 
 NANOSECONDS = 1e9
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 SERVER_TIMING = ", ".join(f"{name};dur=%.3f" for name in (*PHASES, "total"))
 
 Environ = dict[str, object]
@@ -48,52 +66,15 @@ class Target(NamedTuple):
 class Answer(NamedTuple):
     """A reply: status line, headers, body.
 
-    `closes` says that the request's body was not read whole.
+    `closes` says that the request's body was not read whole, `keeps_open` that the connection may
+    bring more requests.
     """
 
     status: str
     headers: list[tuple[str, str]]
     body: bytes
     closes: bool = False
-
-
-@dataclass(slots=True)
-class _Request:
-    """What is known so far of one request; failures are recorded with whatever that is."""
-
-    request_id: str
-    received: int
-    trace_id: bytes | None
-    model: str = UNKNOWN
-    version: str = UNKNOWN
-    parsed: int = 0
-    runner_stamps: tuple[int, int, int] = (0, 0, 0)
-    delivered: int = 0
-    rows: int = 0
-    body_bytes: int = 0
-    body_is_read: bool = False
-    extra_headers: list[tuple[str, str]] = field(default_factory=list)
-
-    def seconds(self, ended: int) -> tuple[float, ...]:
-        """Return the whole duration and its six phases.
-
-        They are the differences of seven stamps; one that was not reached gets the time of the end.
-        """
-        taken, assembled, computed = self.runner_stamps
-        parsed = self.parsed or ended
-        taken = taken or ended
-        assembled = assembled or ended
-        computed = computed or ended
-        delivered = self.delivered or ended
-        return (
-            (ended - self.received) / NANOSECONDS,
-            (parsed - self.received) / NANOSECONDS,
-            (taken - parsed) / NANOSECONDS,
-            (assembled - taken) / NANOSECONDS,
-            (computed - assembled) / NANOSECONDS,
-            (delivered - computed) / NANOSECONDS,
-            (ended - delivered) / NANOSECONDS,
-        )
+    keeps_open: bool = True
 
 
 class PredictionService:
@@ -106,15 +87,17 @@ class PredictionService:
         settings: Settings,
         *,
         time_limit: TimeLimit,
+        state: ServerState,
+        slow_log: SlowLog,
     ) -> None:
         """`time_limit` returns a context that raises TimeoutError after that many seconds."""
         self._client = client
         self._metrics = metrics
         self._settings = settings
         self._time_limit = time_limit
-        self._limits = BodyLimits(
-            settings.max_body_bytes, settings.max_decompressed_bytes, settings.max_json_bytes
-        )
+        self._state = state
+        self._slow_log = slow_log
+        self._limits = BodyLimits(settings.max_body_bytes, settings.max_decompressed_bytes)
         self._bodies = BodyBudget(settings.max_buffered_bytes)
 
     def answer(self, codec: Codec, target: Target, environ: Environ) -> Answer:
@@ -123,14 +106,14 @@ class PredictionService:
         Every failure is an answer too, and every answer is recorded before it is returned.
         """
         received = time.monotonic_ns()
-        request = _Request(request_id_of(environ), received, sampled_trace_of(environ))
+        request = Progress(request_id_of(environ), received, sampled_trace_of(environ))
         if target.model in self._settings.models:
             request.model = target.model
         in_flight = self._metrics.in_flight(request.model)
         in_flight.inc()
         try:
-            body = self._predict(codec, target, environ, request)
-            return self._succeed(codec, request, body)
+            reply = self._predict(codec, target, environ, request)
+            return self._succeed(codec, request, reply)
         except PredictionError as error:
             return self._fail(codec, request, error)
         except Exception:
@@ -139,18 +122,24 @@ class PredictionService:
         finally:
             in_flight.dec()
 
-    def _predict(self, codec: Codec, target: Target, environ: Environ, request: _Request) -> bytes:
-        version = self._version(target)
-        request.version = version.version
+    def _predict(
+        self, codec: Codec, target: Target, environ: Environ, request: Progress
+    ) -> EncodedReply:
+        if self._state.phase >= Phase.CLOSED:
+            raise Draining("the server is shutting down", retry_after_seconds=1.0)
+        request.version = self._resolve(target).version
         # A caller can shorten the time, never extend it.
         allowed = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
         deadline = request.received + int(allowed * NANOSECONDS)
-        validate_priority(environ)
+        priority = priority_of(environ)
         nonfinite = _nonfinite_mode(environ)
         held = self._bodies.hold()
         try:
             content = self._read(environ, request, held, deadline)
-            decoded = codec.decode(content, version)
+            # Reading may have taken long: from here to the runner nothing waits.
+            version = self._resolve(target)
+            request.version = version.version
+            decoded = codec.decode(content, version, self._json_bytes(codec, environ, content))
         finally:
             held.release()
         request.rows = decoded.rows
@@ -159,18 +148,34 @@ class PredictionService:
             deadline = request.received + int(allowed * NANOSECONDS)
         self._check(decoded)
         request.parsed = time.monotonic_ns()
-        prediction = self._client.predict(version, decoded, deadline)
+        call = Call(deadline, decoded.priority or priority)
+        version, prediction = self._ask(target, version, decoded, call)
         request.delivered = time.monotonic_ns()
-        request.runner_stamps = prediction.stamps
-        return codec.encode(decoded, version, prediction.outputs, nonfinite=nonfinite)
+        request.version = version.version
+        request.runner_stamps, request.batch = prediction.stamps, prediction.batch
+        request.prediction_id = new_prediction_id()
+        options = ReplyOptions(nonfinite, request.prediction_id)
+        return codec.encode(decoded, version, prediction.outputs, options)
 
-    def _version(self, target: Target) -> ModelVersion:
-        if target.label is not None:
-            self._client.table.model(target.model)
-            raise UnknownVersion(f'no label "{target.label[:64]}"; there are none')
-        return self._client.table.ready(target.model, target.version)
+    def _resolve(self, target: Target) -> ModelVersion:
+        return self._client.table.ready(target.model, target.version, target.label)
 
-    def _read(self, environ: Environ, request: _Request, held: HeldBytes, deadline: int) -> bytes:
+    def _ask(
+        self, target: Target, version: ModelVersion, decoded: DecodedRequest, call: Call
+    ) -> tuple[ModelVersion, Prediction]:
+        try:
+            return version, self._client.predict(version, decoded, call)
+        except UnknownVersion:
+            # It was unloaded on the way. Who has not asked for it gets another, once.
+            other = self._resolve(target)
+            is_same = other.signatures.get(decoded.signature) == version.signatures.get(
+                decoded.signature
+            )
+            if target.version is not None or other.version == version.version or not is_same:
+                raise
+            return other, self._client.predict(other, decoded, call)
+
+    def _read(self, environ: Environ, request: Progress, held: HeldBytes, deadline: int) -> bytes:
         body = read_body(
             environ,
             limits=self._limits,
@@ -182,6 +187,17 @@ class PredictionService:
         request.body_bytes = body.sent_bytes
         return body.content
 
+    def _json_bytes(self, codec: Codec, environ: Environ, content: bytes) -> int | None:
+        """Return how much of a body is JSON, None where all of it is."""
+        announced = json_bytes_of(environ, len(content)) if codec.takes_binary else None
+        size = len(content) if announced is None else announced
+        limit = self._settings.max_json_bytes
+        if size > limit:
+            raise TooLarge(
+                f"{size:,} bytes of JSON; the limit is {limit:,}: send tensors in binary over /v2"
+            )
+        return announced
+
     def _check(self, decoded: DecodedRequest) -> None:
         limit = self._settings.max_request_rows
         if decoded.rows > limit:
@@ -191,50 +207,75 @@ class PredictionService:
         if self._settings.reject_nonfinite_inputs:
             reject_nonfinite(decoded)
 
-    def _succeed(self, codec: Codec, request: _Request, body: bytes) -> Answer:
+    def _succeed(self, codec: Codec, request: Progress, reply: EncodedReply) -> Answer:
         seconds = request.seconds(time.monotonic_ns())
-        self._metrics.record(
-            (request.model, request.version, codec.protocol),
-            code="200",
-            reason="",
-            outcome=OK,
-            seconds=seconds,
-            sizes=(request.body_bytes, len(body)),
-            rows=request.rows,
-            trace_id=request.trace_id,
-        )
-        headers = self._headers(request, seconds, len(body))
-        return Answer("200 OK", headers, body)
+        self._record(codec, request, code="200", outcome=OK, seconds=seconds, reply=reply.body)
+        headers = self._headers(request, seconds, reply)
+        return Answer("200 OK", headers, reply.body, keeps_open=self._keeps_open)
 
-    def _fail(self, codec: Codec, request: _Request, error: PredictionError) -> Answer:
+    def _fail(self, codec: Codec, request: Progress, error: PredictionError) -> Answer:
         if any(error.stamps):
             request.runner_stamps = error.stamps
         body = error_body(error, request.request_id)
         seconds = request.seconds(time.monotonic_ns())
         status = status_of(error)
-        self._metrics.record(
-            (request.model, request.version, codec.protocol),
+        request.rows = 0
+        self._record(
+            codec,
+            request,
             code=status[:3],
             reason=error.reason,
             outcome=outcome_of(error),
             seconds=seconds,
-            sizes=(request.body_bytes, len(body)),
-            rows=0,
+            reply=body,
+        )
+        headers = self._headers(request, seconds, EncodedReply(body))
+        headers += error_headers(error)
+        is_read = request.body_is_read
+        return Answer(status, headers, body, closes=not is_read, keeps_open=self._keeps_open)
+
+    @property
+    def _keeps_open(self) -> bool:
+        """Whether connections stay open; those of a server that leaves go to another."""
+        return self._state.phase == Phase.SERVING
+
+    def _record(
+        self,
+        codec: Codec,
+        request: Progress,
+        *,
+        code: str,
+        outcome: str,
+        seconds: tuple[float, ...],
+        reply: bytes,
+        reason: str = "",
+    ) -> None:
+        self._metrics.record(
+            (request.model, request.version, codec.protocol),
+            code=code,
+            reason=reason,
+            outcome=outcome,
+            seconds=seconds,
+            sizes=(request.body_bytes, len(reply)),
+            rows=request.rows,
             trace_id=request.trace_id,
         )
-        headers = self._headers(request, seconds, len(body))
-        headers += error_headers(error)
-        return Answer(status, headers, body, closes=not request.body_is_read)
+        if self._slow_log.wants(seconds[0], is_failure=bool(reason)):
+            self._slow_log.keep(request.slow_request(codec.protocol, code, reason, seconds))
 
     def _headers(
-        self, request: _Request, seconds: tuple[float, ...], body_bytes: int
+        self, request: Progress, seconds: tuple[float, ...], reply: EncodedReply
     ) -> list[tuple[str, str]]:
         headers = [
-            ("Content-Type", JSON),
-            ("Content-Length", str(body_bytes)),
+            ("Content-Type", JSON if reply.json_bytes is None else OCTETS),
+            ("Content-Length", str(len(reply.body))),
             ("Cache-Control", "no-store"),
             ("X-Request-ID", request.request_id),
         ]
+        if request.prediction_id:
+            headers.append(("X-Prediction-ID", request.prediction_id))
+        if reply.json_bytes is not None:
+            headers.append((JSON_BYTES_HEADER, str(reply.json_bytes)))
         if request.version != UNKNOWN:
             headers.append(("X-Model-Version", request.version))
         if self._settings.server_timing:

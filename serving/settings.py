@@ -1,57 +1,39 @@
 """The settings of `inferometer serve`: one frozen object, checked as a whole.
 
-They are read from a TOML file, the environment and the command line, in that order of growing
-strength (`load_settings`). Defaults that are not obvious say why where they stand.
+Defaults that are not obvious say why where they stand. `settings_reading.py` knows where the
+settings come from.
 """
 
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from serving.errors import SettingsError
+from serving.settings_forms import (
+    ALL_MODELS,
+    split_by_model,
+    split_labels,
+    split_list,
+    split_models,
+)
+from serving.version_policy import (
+    VersionPolicy,
+    canonical_version,
+    parse_version_policy,
+)
 
 ENVIRONMENT_PREFIX = "INFEROMETER_"
 EXPORTER_PREFIX = "INFEROMETER_EXPORTER_"
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+LABEL = re.compile(r"[A-Za-z0-9_]{1,64}")
 # The statistics route of the Open Inference Protocol takes this name's place.
 RESERVED_MODEL_NAMES = frozenset({"stats"})
 
-# What Kubernetes injects for a Service that happens to be called `inferometer`.
-SERVICE_LINK = re.compile(r"INFEROMETER_(SERVICE_(HOST|PORT)|PORT_\d+_TCP)(_|$)")
-
 MEBIBYTE = 1 << 20
-MAX_STORE_PATH_BYTES = 90  # A Unix socket's whole path has at most 107.
-
-
-def _split_list(value: object) -> object:
-    return (
-        [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
-    )
-
-
-def _split_models(value: object) -> object:
-    """Accept `name=path` items beside a mapping; a missing name is the last part of the path."""
-    if isinstance(value, Mapping):
-        return value
-    items = _split_list(value)
-    if not isinstance(items, list):
-        return items
-    models: dict[str, str] = {}
-    for item in items:
-        name, equals, path = str(item).partition("=")
-        if not equals:
-            name, path = Path(item).name.removesuffix(".keras"), item
-        if name in models:
-            raise ValueError(f"model name {name!r} is given twice")
-        models[name] = path
-    return models
 
 
 class Settings(BaseModel):
@@ -59,8 +41,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
-    models: Annotated[dict[str, Path], BeforeValidator(_split_models)] = Field(
+    models: Annotated[dict[str, Path], BeforeValidator(split_models)] = Field(
         default_factory=dict, description="models to serve, each NAME=PATH"
+    )
+    versions: Annotated[dict[str, str], BeforeValidator(split_by_model)] = Field(
+        default_factory=lambda: {ALL_MODELS: "latest:1"},
+        description="version folders to serve: latest:N, all or 1+3; or MODEL=… for each model",
+    )
+    version_labels: Annotated[dict[str, dict[str, str]], BeforeValidator(split_labels)] = Field(
+        default_factory=dict, description="names of versions, each MODEL:LABEL=VERSION"
     )
     host: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(
@@ -75,6 +64,9 @@ class Settings(BaseModel):
         le=256,
         description="front-end processes",
     )
+    runners: int | None = Field(
+        None, ge=1, le=64, description="model processes; default: one per GPU, else one"
+    )
     inline: bool = Field(
         default=False, description="one process for model and application, for debugging"
     )
@@ -88,7 +80,7 @@ class Settings(BaseModel):
     # 64 rows of a small dense network take about twice as long as one; beyond that latency grows
     # faster than throughput.
     max_batch_rows: int = Field(64, ge=1, le=1024, description="most rows in one device call")
-    allowed_batch_rows: Annotated[tuple[int, ...], BeforeValidator(_split_list)] = Field(
+    allowed_batch_rows: Annotated[tuple[int, ...], BeforeValidator(split_list)] = Field(
         (), description="batch sizes to pad to, rising; empty: any on a CPU, powers of two on a GPU"
     )
     # An idle device never waits; rows gather by themselves while it is busy.
@@ -103,18 +95,65 @@ class Settings(BaseModel):
     )
     # Every shape is a queue of its own that never fills.
     queue_limit_keys: int = Field(64, ge=1, description="distinct row shapes waiting per model")
+    # On a CPU more than one only divides the cores; on a GPU one batch may be assembled while
+    # another computes.
+    instances: int = Field(1, ge=1, le=16, description="batches computed at once, per model")
+    # A request that must come late costs device time others need.
+    admission_control: bool = Field(
+        default=True, description="refuse at once what its deadline would catch in the queue"
+    )
+    # Low priority is delayed, never starved.
+    priority_aging_seconds: float = Field(
+        1.0, gt=0, le=3600, description="wait after which a request moves up a priority class"
+    )
+    # One client's bad input must not slow everyone.
+    isolation_share: float = Field(
+        0.1, ge=0, le=1, description="most of the time spent on finding bad rows in failed batches"
+    )
+    batching: Literal["auto", "off", "force"] = Field(
+        "auto", description="auto batches where rows are independent; off never; force unchecked"
+    )
+    poll_seconds: float = Field(
+        5.0, gt=0, le=3600, description="how often the model folders are looked at"
+    )
+    # A half-copied folder or a short lack of memory heals; a broken model must not load for ever.
+    load_retries: int = Field(5, ge=0, description="further attempts to load a broken version")
+    load_retry_seconds: float = Field(
+        5.0, gt=0, description="wait before the first of them, doubled for each up to 300"
+    )
+    swap: Literal["beside", "stop_first"] = Field(
+        "beside", description="stop_first where memory holds one version only"
+    )
+    # As long as a request can live.
+    drain_version_seconds: float = Field(
+        30.0, ge=0, description="how long requests of a version that goes may take"
+    )
     intra_op_threads: int | None = Field(
         None,
         ge=1,
         description="TensorFlow's threads within an operation; default: cores less workers",
     )
-    # More made neither a small nor a large network faster.
-    inter_op_threads: int = Field(1, ge=1, description="TensorFlow's threads across operations")
+    # More made no network faster; with less than one a model's batch would wait for another's.
+    inter_op_threads: int | None = Field(
+        None,
+        ge=1,
+        description="TensorFlow's threads across operations; default: one per model and instance",
+    )
     gpu_memory_growth: bool = Field(
         default=True, description="let TensorFlow take GPU memory as needed, not all at start"
     )
+    gpu_memory_limit_bytes: int | None = Field(
+        None, ge=1, description="GPU memory TensorFlow may take; default: no limit"
+    )
+    canary_seconds: float = Field(
+        30.0, gt=0, description="an idle version proves itself with a row of its own that often"
+    )
+    # Raise both for a model whose batch takes longer.
     stall_seconds: float = Field(
         30.0, gt=0, description="a batch that takes longer shows as a stalled runner"
+    )
+    hang_seconds: float = Field(
+        120.0, gt=0, description="a batch that takes longer ends the runner, which starts anew"
     )
 
     # The top bucket of the size histograms.
@@ -138,8 +177,26 @@ class Settings(BaseModel):
     reject_nonfinite_inputs: bool = Field(
         default=False, description="answer 400 to NaN and infinity in inputs"
     )
+    debug_routes: bool = Field(default=True, description="answer /debug/slow")
+    # Load and unload change what is served, so they are closed until this is set.
+    control_token: SecretStr | None = Field(
+        None, description="bearer token of the load and unload routes; unset: they answer 403"
+    )
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
+        (), description="origins of web pages that may ask, or *"
+    )
+    # Routers need seconds to notice that a replica leaves.
+    pre_stop_seconds: float = Field(
+        5.0, ge=0, le=3600, description="how long a stopping server goes on while not ready"
+    )
     drain_seconds: float = Field(
         25.0, ge=0, description="how long requests in flight may take to finish at shutdown"
+    )
+    runner_stop_seconds: float = Field(
+        5.0, ge=0, description="how long the batch on the device may take to end at shutdown"
+    )
+    linger_seconds: float = Field(
+        15.0, ge=0, description="how long the exporter waits for a last scrape at shutdown"
     )
     record_metrics: bool = Field(
         default=True,
@@ -148,7 +205,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        problems = [*self._model_problems(), *self._batch_problems()]
+        problems = [
+            *self._model_problems(),
+            *self._version_problems(),
+            *self._batch_problems(),
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -161,6 +222,21 @@ class Settings(BaseModel):
                     "'_', '-' and '.', beginning with a letter, a digit or '_', "
                     f"and not {sorted(RESERVED_MODEL_NAMES)}"
                 )
+
+    def _version_problems(self) -> Iterable[str]:
+        for model, text in self.versions.items():
+            if model not in {ALL_MODELS, *self.models}:
+                yield f"versions: there is no model {model[:64]!r}"
+            try:
+                parse_version_policy(text)
+            except ValueError as error:
+                yield f"versions: {error}"
+        for model, labels in self.version_labels.items():
+            if model not in self.models:
+                yield f"version_labels: there is no model {model[:64]!r}"
+            for label, version in labels.items():
+                if not LABEL.fullmatch(label) or not version.isdecimal():
+                    yield f"version_labels: {label[:64]!r} = {version[:64]!r}: expected NAME=NUMBER"
 
     def _batch_problems(self) -> Iterable[str]:
         if self.queue_limit_rows < 2 * self.max_batch_rows:
@@ -182,85 +258,23 @@ class Settings(BaseModel):
                 f"max_batch_rows ({self.max_batch_rows})"
             )
 
+    def version_policy(self, model: str) -> VersionPolicy:
+        """Return which of a model's versions are served."""
+        default = self.versions.get(ALL_MODELS, "latest:1")
+        return parse_version_policy(self.versions.get(model, default))
+
+    def labels(self, model: str) -> dict[str, str]:
+        """Return a model's version by label."""
+        labels = self.version_labels.get(model, {})
+        return {label: canonical_version(version) for label, version in labels.items()}
+
     @property
     def effective_intra_op_threads(self) -> int:
-        """The setting, or the cores that the front-ends leave."""
-        return self.intra_op_threads or max(1, (os.cpu_count() or 1) - self.workers)
+        """The setting, or each runner's share of the cores that the front-ends leave."""
+        cores = (os.cpu_count() or 1) - self.workers
+        return self.intra_op_threads or max(1, cores // (self.runners or 1))
 
-
-def load_settings(
-    *, flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None
-) -> Settings:
-    """Return the settings of all three sources; flags win over the environment, that over the file.
-
-    Raises SettingsError, a sentence for each wrong setting with where it came from.
-    """
-    sources: dict[str, str] = {}
-    merged: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, value in _read_file(file).items():
-        merged[name], sources[name] = value, str(file)
-    for variable, name, value in _read_environment(environment, problems):
-        merged[name], sources[name] = value, variable
-    for name, value in flags.items():
-        merged[name], sources[name] = value, "the command line"
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as error:
-        problems += [_sentence(details, sources) for details in error.errors(include_url=False)]
-        raise SettingsError("\n".join(problems)) from error
-    # Looked for here alone: a restarted child must not stumble over a path that has gone since.
-    problems += [
-        f"models: {name}: no such file or folder: {path}"
-        for name, path in settings.models.items()
-        if not path.exists()
-    ]
-    if (
-        settings.store_path
-        and len(os.fsencode(settings.store_path.absolute())) > MAX_STORE_PATH_BYTES
-    ):
-        problems.append(
-            f"store_path: longer than {MAX_STORE_PATH_BYTES} bytes, and sockets lie in it, "
-            f"got {str(settings.store_path)[:64]!r}"
-        )
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return settings
-
-
-def _read_file(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        return tomllib.loads(file.read_text())
-    except OSError as error:
-        raise SettingsError(f"settings file {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {file}: {error}") from error
-
-
-def _read_environment(
-    environment: Mapping[str, str], problems: list[str]
-) -> Iterable[tuple[str, str, str]]:
-    for variable, value in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(EXPORTER_PREFIX):
-            continue
-        if SERVICE_LINK.match(variable) or (variable == "INFEROMETER_PORT" and "://" in value):
-            continue
-        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name not in Settings.model_fields:
-            problems.append(f"{variable} names no setting")
-            continue
-        yield variable, name, value
-
-
-def _sentence(details: ErrorDetails, sources: Mapping[str, str]) -> str:
-    message = details["msg"].removeprefix("Value error, ")
-    if not details["loc"]:
-        return message
-    name = str(details["loc"][0])
-    origin = f" (from {sources[name]})" if name in sources else ""
-    if details["type"] == "extra_forbidden":
-        return f"{name} names no setting{origin}"
-    place = ".".join(map(str, details["loc"]))
-    return f"{place}: {message}, got {str(details['input'])[:64]!r}{origin}"
+    @property
+    def effective_inter_op_threads(self) -> int:
+        """The setting, or one for each batch that can be computed at the same time."""
+        return self.inter_op_threads or max(1, len(self.models) * self.instances)

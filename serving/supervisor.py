@@ -14,15 +14,21 @@ from pathlib import Path
 
 from exporter import OwnedDirectory, WebConfigFile, default_store_path, read_settings
 from serving.children import Child, Command
+from serving.devices import devices_of
 from serving.errors import SettingsError
 from serving.process import write_process_settings
+from serving.runner_watch import RunnerWatch
 from serving.settings import Settings
+from serving.status_page import Phase, RunnerStatus, ServerState
 
 LISTEN_BACKLOG = 2048
-RUNNER_STOP_SECONDS = 10.0
 EXPORTER_STOP_SECONDS = 5.0
-# gunicorn looks once a second whether it shall stop; its own graceful timeout comes first.
-FRONT_END_STOP_MARGIN_SECONDS = 10.0
+# Time to answer what has been given up, and for gunicorn, which looks once a second.
+GIVE_UP_SECONDS = 2.0
+STOP_MARGIN_SECONDS = 3.0
+WATCH_SECONDS = 1.0
+# A runner that ends so often without ever having been ready is a broken configuration.
+MOST_FAILED_STARTS = 5
 SETTINGS_FILE = "settings.json"
 
 logger = logging.getLogger("supervisor")
@@ -43,6 +49,7 @@ class Supervisor:
         self._listener = listen(settings.host, settings.port)
         self._metrics_listener = listen(settings.metrics_host, settings.metrics_port)
         port = self._listener.getsockname()[1]
+        devices = devices_of(settings)
         store_path = settings.store_path or default_store_path(str(port))
         self._directory = OwnedDirectory(store_path.absolute())
         self._settings = settings.model_copy(
@@ -51,9 +58,14 @@ class Supervisor:
                 "metrics_port": self._metrics_listener.getsockname()[1],
                 "store_path": self._directory.path,
                 "models": {name: path.resolve() for name, path in settings.models.items()},
+                "runners": len(devices),
             }
         )
+        self._devices = devices
+        self._state = ServerState(self._settings)
+        self._state.phase = Phase.SERVING
         self._signals: list[int] = []
+        self._runners: list[RunnerWatch] = []
         self._children: list[Child] = []
 
     def run(self) -> int:
@@ -62,14 +74,26 @@ class Supervisor:
         write_process_settings(self._settings, settings_file)
         wake_reader = self._watch_signals()
         try:
+            self._exporter = Child(self._exporter_command())
+            self._runners = [
+                RunnerWatch(
+                    Child(self._runner_command(settings_file, number, device)),
+                    RunnerStatus(self._settings, number),
+                    self._settings,
+                )
+                for number, device in enumerate(self._devices)
+            ]
+            self._front_end = Child(self._front_end_command(settings_file))
             self._children = [
-                Child(self._exporter_command()),
-                Child(self._runner_command(settings_file)),
-                Child(self._front_end_command(settings_file)),
+                self._exporter,
+                *(runner.child for runner in self._runners),
+                self._front_end,
             ]
             self._announce()
-            self._watch(wake_reader)
-            self._stop()
+            has_failed = self._watch(wake_reader)
+            self._stop(is_hurried=signal.SIGINT in self._signals or has_failed)
+            if has_failed:
+                return 1
         except KeyboardInterrupt:
             logger.warning("stopped at once by a second signal")
             return 1
@@ -104,41 +128,78 @@ class Supervisor:
         if len(self._signals) == 2:  # noqa: PLR2004
             raise KeyboardInterrupt
 
-    def _watch(self, wake_reader: socket.socket) -> None:
-        """Restart what dies until a signal says to stop."""
+    def _watch(self, wake_reader: socket.socket) -> bool:
+        """Restart what dies until a signal says to stop, or a runner never becomes ready.
+
+        Return whether it was the latter.
+        """
         while not self._signals:
-            with selectors.DefaultSelector() as selector:
-                selector.register(wake_reader, selectors.EVENT_READ)
-                for child in self._children:
-                    if child.process is not None:
-                        selector.register(child.descriptor, selectors.EVENT_READ, child)
-                ready = selector.select(self._seconds_to_restart())
-            for key, _ in ready:
-                if key.data is not None:
-                    code = key.data.ended()
-                    logger.warning(
-                        "%s ended with %s; restarting it", key.data.name, _exit_text(code)
+            self._wait_for_ends(wake_reader, self._seconds_to_restart())
+            for runner in self._runners:
+                runner.end_if_hung()
+                if runner.failed_starts >= MOST_FAILED_STARTS:
+                    logger.critical(
+                        "a runner ended %d times and was never ready; the log above says why",
+                        runner.failed_starts,
                     )
+                    return True
             now = time.monotonic()
             for child in self._children:
                 if child.restart_at is not None and child.restart_at <= now:
                     child.start()
+        return False
 
-    def _seconds_to_restart(self) -> float | None:
+    def _wait_for_ends(self, wake_reader: socket.socket, seconds: float) -> None:
+        """Wait for children to end, a signal, or so many seconds; reap what has ended."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(wake_reader, selectors.EVENT_READ)
+            for child in self._children:
+                if child.process is not None:
+                    selector.register(child.descriptor, selectors.EVENT_READ, child)
+            ready = selector.select(seconds)
+        for key, _ in ready:
+            if key.data is None:
+                continue
+            code = key.data.ended()
+            logger.warning("%s ended with %s; restarting it", key.data.name, _exit_text(code))
+            for runner in self._runners:
+                if runner.child is key.data:
+                    runner.note_end()
+
+    def _seconds_to_restart(self) -> float:
         planned = [child.restart_at for child in self._children if child.restart_at is not None]
-        return max(0.0, min(planned) - time.monotonic()) if planned else None
+        if not planned:
+            return WATCH_SECONDS
+        return min(WATCH_SECONDS, max(0.0, min(planned) - time.monotonic()))
 
-    def _stop(self) -> None:
-        """Let requests in flight finish, then end the runner, and the exporter last."""
+    def _stop(self, *, is_hurried: bool) -> None:
+        """End in order: let routers notice, finish what is under way, then the rest.
+
+        `is_hurried` skips the waits for others: routers and the last scrape.
+        """
+        settings = self._settings
         logger.info("stopping")
-        exporter, runner, front_end = self._children
+        self._state.phase = Phase.LEAVING
+        if not is_hurried:
+            time.sleep(settings.pre_stop_seconds)
+        self._state.phase = Phase.CLOSED
         # Without this socket the kernel refuses new connections once the front-ends have closed
         # theirs.
         self._listener.close()
-        front_end.stop(signal.SIGTERM, self._settings.drain_seconds + FRONT_END_STOP_MARGIN_SECONDS)
-        runner.stop(signal.SIGTERM, RUNNER_STOP_SECONDS)
+        front_end = self._front_end
+        front_end.send(signal.SIGTERM)
+        if not front_end.wait(settings.drain_seconds):
+            self._state.phase = Phase.GIVING_UP
+            if not front_end.wait(GIVE_UP_SECONDS):
+                front_end.send(signal.SIGQUIT)
+        front_end.stop(None, STOP_MARGIN_SECONDS)
+        for runner in self._runners:
+            runner.child.send(signal.SIGTERM)
+        for runner in self._runners:
+            runner.child.stop(None, settings.runner_stop_seconds + STOP_MARGIN_SECONDS)
         self._metrics_listener.close()
-        exporter.stop(signal.SIGTERM, EXPORTER_STOP_SECONDS)
+        number = signal.SIGINT if is_hurried else signal.SIGTERM
+        self._exporter.stop(number, settings.linger_seconds + EXPORTER_STOP_SECONDS)
 
     def _front_end_command(self, settings_file: Path) -> Command:
         descriptor = self._listener.fileno()
@@ -151,8 +212,13 @@ class Supervisor:
         directory = self._directory.path
         return Command("front-ends", arguments, environment, [descriptor], directory)
 
-    def _runner_command(self, settings_file: Path) -> Command:
-        return Command("runner", ["-m", "serving.runner", str(settings_file)], _environment())
+    def _runner_command(self, settings_file: Path, number: int, device: str) -> Command:
+        environment = _environment()
+        if device:
+            environment["CUDA_VISIBLE_DEVICES"] = device
+        arguments = ["-m", "serving.runner", str(settings_file), str(number)]
+        name = "runner" if len(self._devices) == 1 else f"runner {number}"
+        return Command(name, arguments, environment)
 
     def _exporter_command(self) -> Command:
         settings = self._settings
@@ -164,6 +230,7 @@ class Supervisor:
             f"--web.listen-descriptor={descriptor}",
             f"--collector.backlog.address={_address_of(self._listener)}",
             f"--log.level={'warn' if level == 'info' else level}",
+            f"--web.linger-seconds={settings.linger_seconds}",
             "--store.remove-abandoned",
         ]  # fmt: skip
         return Command("exporter", arguments, _environment(), [descriptor])

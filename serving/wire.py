@@ -1,29 +1,25 @@
-"""Frames between front-ends and the runner: their bytes, and the tensors in them.
+"""Frames between front-ends and the runner.
 
 A frame is 24 bytes little-endian (magic `IM`, protocol, type, head length u32, payload length u64,
-request id u64), then a JSON head, then the payload. Tensors lie in the payload in the order the
-head names them, row-major without padding; a BYTES element is a u32 length and its bytes, as in the
-Open Inference Protocol's binary extension.
+request id u64), then a JSON head, then the payload. Tensors (`tensors.py`) lie in the payload in
+the order the head names them.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
 from serving.errors import WireError
-from serving.model import NUMPY_DTYPES
 from serving.process import store_path_of
 from serving.settings import Settings
 
 MAGIC = b"IM"
 PROTOCOL = 1
 FRAME = struct.Struct("<2sBBIQQ")
-ELEMENT_LENGTH = struct.Struct("<I")
 
 MAX_HEAD_BYTES = 64 << 10
 # Small frames must not wait behind a large one, so each front-end has a second connection for
@@ -33,9 +29,9 @@ READ_BYTES = 256 << 10
 SOCKET_BUFFER_BYTES = 1 << 20
 
 
-def runner_socket_path(settings: Settings) -> Path:
-    """Return where the runner listens: in the store directory, which is this user's alone."""
-    return store_path_of(settings) / "runner-0.sock"
+def runner_socket_path(settings: Settings, number: int) -> Path:
+    """Return where a runner listens: in the store directory, which is this user's alone."""
+    return store_path_of(settings) / f"runner-{number}.sock"
 
 
 def largest_payload_bytes(settings: Settings) -> int:
@@ -52,10 +48,13 @@ class FrameType(IntEnum):
     HELLO = 1
     WELCOME = 2
     MODELS = 3
+    MODELS_ACK = 4
     PREDICT = 5
     RESULT = 6
     FAILURE = 7
     CANCEL = 8
+    CONTROL = 9
+    CONTROL_RESULT = 10
     GOODBYE = 11
 
 
@@ -105,13 +104,10 @@ class FrameReader:
             end = payload_at + payload_bytes
             if end > len(buffer):
                 break
-            try:
-                head = orjson.loads(bytes(buffer[position + FRAME.size : payload_at]))
-            except orjson.JSONDecodeError as error:
-                raise WireError("a frame's head is not JSON") from error
-            if not isinstance(head, dict):
-                raise WireError("a frame's head is not an object")
-            yield Frame(kind, request_id, head, bytes(buffer[payload_at:end]))
+            with memoryview(buffer) as view:
+                head = _decode_head(bytes(view[position + FRAME.size : payload_at]))
+                payload = bytes(view[payload_at:end])
+            yield Frame(kind, request_id, head, payload)
             position = end
         del buffer[:position]
 
@@ -124,51 +120,11 @@ class FrameReader:
             raise WireError(f"a frame of {head_bytes} + {payload_bytes} bytes is over the limit")
 
 
-def encode_tensor(array: np.ndarray, datatype: str) -> bytes:
-    """Return an array's bytes in the order and form of the wire."""
-    if datatype == "BYTES":
-        return b"".join(ELEMENT_LENGTH.pack(len(item)) + item for item in array.ravel())
-    return array.tobytes()
-
-
-def decode_tensors(
-    described: Iterable[Sequence[Any]], payload: bytes
-) -> list[tuple[str, str, np.ndarray]]:
-    """Return (name, datatype, array) for each (name, datatype, shape) in order.
-
-    Numeric arrays are read-only views of the payload. Raises WireError when the payload does not
-    fit.
-    """
-    tensors = []
-    position = 0
-    for name, datatype, shape in described:
-        count = 1
-        for dimension in shape:
-            count *= dimension
-        try:
-            if datatype == "BYTES":
-                array, position = _decode_bytes(payload, position, count)
-            else:
-                dtype = NUMPY_DTYPES[datatype]
-                array = (
-                    np.frombuffer(payload, dtype, count, position) if count else np.empty(0, dtype)
-                )
-                position += count * dtype.itemsize
-            tensors.append((name, datatype, array.reshape(shape)))
-        except (KeyError, ValueError, struct.error) as error:
-            raise WireError(f"tensor {name!r} does not fit its payload") from error
-    if position != len(payload):
-        raise WireError(f"{len(payload) - position} bytes after the last tensor")
-    return tensors
-
-
-def _decode_bytes(payload: bytes, position: int, count: int) -> tuple[np.ndarray, int]:
-    array = np.empty(count, object)
-    for index in range(count):
-        (length,) = ELEMENT_LENGTH.unpack_from(payload, position)
-        position += ELEMENT_LENGTH.size
-        array[index] = payload[position : position + length]
-        position += length
-    if position > len(payload):
-        raise WireError("a BYTES tensor is cut short")
-    return array, position
+def _decode_head(data: bytes) -> dict[str, Any]:
+    try:
+        head = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise WireError("a frame's head is not JSON") from error
+    if not isinstance(head, dict):
+        raise WireError("a frame's head is not an object")
+    return head

@@ -1,10 +1,13 @@
-"""The prediction protocols, by their label on /metrics. A new one is a file and a line here."""
+"""The ways of asking for predictions, by name. A new one is a file and a line here."""
 
 from serving.codecs.base import Codec
+from serving.codecs.classification import ClassifyCodec, RegressCodec
 from serving.codecs.open_inference import OpenInferenceCodec
 from serving.codecs.tf_serving import TfServingCodec
 
 CODECS: dict[str, Codec] = {
+    "classify": ClassifyCodec(),
     "open_inference": OpenInferenceCodec(),
+    "regress": RegressCodec(),
     "tf_serving": TfServingCodec(),
 }

@@ -3,10 +3,23 @@
 from collections.abc import Sequence
 
 from serving import __version__
-from serving.model import ModelVersion, Signature, TensorSpec
+from serving.model import NO_VERSION, ModelVersion, Signature, TensorSpec
+from serving.settings import Settings
+from serving.version_policy import VersionPolicy
 
 SERVER_NAME = "inferometer"
-EXTENSIONS = ("parameters",)
+MICROSECONDS = 1e6  # in one second
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+
+# The repository extension's state for each of ours.
+_REPOSITORY_STATES = {"loading": "LOADING", "warming": "LOADING", "ready": "READY"}
 
 # TensorFlow's names of the datatypes, https://www.tensorflow.org/api_docs/python/tf/dtypes.
 _TENSORFLOW_TYPES = {
@@ -66,6 +79,54 @@ def open_inference_metadata(version: ModelVersion, ready: Sequence[str]) -> dict
         "inputs": [_tensor_metadata(spec) for spec in signature.inputs],
         "outputs": [_tensor_metadata(spec) for spec in signature.outputs],
     }
+
+
+def model_configuration(version: ModelVersion, settings: Settings) -> dict[str, object]:
+    """Return what `/v2/models/M/config` says, the tensors without their batch dimension."""
+    signature = version.signatures[version.default_signature]
+    delay = int(settings.max_delay_seconds * MICROSECONDS)
+    return {
+        "name": version.model,
+        "platform": _PLATFORMS.get(version.format, version.format),
+        "backend": "tensorflow",
+        "max_batch_size": settings.max_batch_rows,
+        "version_policy": _policy(settings.version_policy(version.model)),
+        "input": [_tensor_configuration(spec) for spec in signature.inputs],
+        "output": [_tensor_configuration(spec) for spec in signature.outputs],
+        "instance_group": [
+            {"name": version.model, "kind": "KIND_AUTO", "count": settings.instances}
+        ],
+        "dynamic_batching": {
+            "preferred_batch_size": list(settings.allowed_batch_rows),
+            "max_queue_delay_microseconds": delay,
+        },
+    }
+
+
+def repository_index(versions: Sequence[ModelVersion]) -> list[dict[str, object]]:
+    """Return the rows of a model in the repository's index."""
+    return [
+        {
+            "name": version.model,
+            "version": "" if version.version == NO_VERSION else version.version,
+            "state": _REPOSITORY_STATES.get(version.state, "UNAVAILABLE"),
+            "reason": version.error or ("unloaded" if version.state == "unloaded" else ""),
+        }
+        for version in versions
+    ]
+
+
+def _tensor_configuration(spec: TensorSpec) -> dict[str, object]:
+    name = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    return {"name": spec.name, "data_type": f"TYPE_{name}", "dims": list(spec.row_shape or ())}
+
+
+def _policy(policy: VersionPolicy) -> dict[str, object]:
+    if policy.named:
+        return {"specific": {"versions": sorted(map(int, policy.named))}}
+    if policy.latest is None:
+        return {"all": {}}
+    return {"latest": {"num_versions": policy.latest}}
 
 
 def _version_status(version: ModelVersion) -> dict[str, object]:

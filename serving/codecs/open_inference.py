@@ -1,37 +1,46 @@
-"""The Open Inference Protocol, version 2, with tensors as JSON.
+"""The Open Inference Protocol, version 2, with tensors as JSON or as raw bytes beside it.
 
 The format is `specification/protocol/inference_rest.md` of
 https://github.com/kserve/open-inference-protocol.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 
-from serving.codecs.base import DecodedRequest
+from serving.codecs.base import (
+    JSON_BYTES_HEADER,
+    DecodedRequest,
+    EncodedReply,
+    ReplyOptions,
+)
 from serving.codecs.json_text import read_object
-from serving.codecs.nesting import MAX_DIMENSIONS, Place, flatten
+from serving.codecs.open_inference_inputs import name_of, objects_in, read_inputs
 from serving.codecs.open_inference_parameters import (
     parameters_of,
+    priority,
     timeout_seconds,
-    validate_input,
     validate_output,
     validate_request,
 )
+from serving.codecs.raw_tensors import SIZE_KEY, RawTensors, only_tensor
 from serving.codecs.rendering import dumps, nonfinite_mode, render_flat
-from serving.codecs.signature import described_inputs, require_equal_rows, signature_of
-from serving.codecs.values import FlatValues, require_json_input, shape_fits, to_array
-from serving.errors import InvalidInput
+from serving.codecs.signature import (
+    require_equal_rows,
+    require_json_outputs,
+    signature_of,
+)
+from serving.errors import InvalidInput, NotOffered
 from serving.model import ModelVersion, Signature, TensorSpec
-from serving.quoting import kind_of, quoted, quoted_names, shown, shown_shape
+from serving.quoting import quoted, quoted_names
+from serving.tensors import encode_tensor
 
 # KServe's client cannot parse the bare form.
 DEFAULT_NONFINITE = "null"
 
 MAX_ID_CHARACTERS = 256
-MAX_DIMENSION = 2**63 - 1  # the protocol's shapes are of 64-bit integers
 
 _Document = dict[str, object]
 
@@ -40,48 +49,103 @@ class OpenInferenceCodec:
     """Decodes and encodes the bodies of `/infer`."""
 
     protocol = "open_inference"
+    takes_binary = True
 
-    def decode(self, body: bytes, version: ModelVersion) -> DecodedRequest:
-        """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
-        return read_object(body, partial(_read, version))
+    def decode(
+        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+    ) -> DecodedRequest:
+        """Return the tensors of `body`, of which `json_bytes` are JSON and the rest raw tensors.
+
+        Raises InvalidInput, NotOffered or TooLarge.
+        """
+        if json_bytes is None:
+            with _hint_at_missing_header(body):
+                return read_object(body, partial(_read, version, None))
+        if json_bytes == 0:
+            return _raw_request(body, version)
+        text = body[:json_bytes]
+        return read_object(text, lambda found: _read(version, RawTensors(body, json_bytes), found))
 
     def encode(
         self,
         request: DecodedRequest,
         version: ModelVersion,
         outputs: Mapping[str, np.ndarray],
-        *,
-        nonfinite: str | None,
-    ) -> bytes:
+        options: ReplyOptions,
+    ) -> EncodedReply:
         """Return the reply's body: the outputs asked for, in the order asked for."""
-        mode = nonfinite_mode(nonfinite, DEFAULT_NONFINITE)
+        mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
         specs = {spec.name: spec for spec in version.signatures[request.signature].outputs}
         reply: _Document = {"model_name": version.model, "model_version": version.version}
         if request.request_id is not None:
             reply["id"] = request.request_id
-        reply["outputs"] = [
-            _render(specs[name], outputs[name], mode) for name in request.outputs or specs
-        ]
-        return dumps(reply)
+        if options.prediction_id is not None:
+            reply["parameters"] = {"prediction_id": options.prediction_id}
+        rendered, raw = [], []
+        for name in request.outputs or specs:
+            if name in request.binary_outputs:
+                data = encode_tensor(outputs[name], specs[name].datatype)
+                raw.append(data)
+                rendered.append(_described_raw(specs[name], outputs[name], len(data)))
+            else:
+                rendered.append(_render(specs[name], outputs[name], mode))
+        reply["outputs"] = rendered
+        head = dumps(reply)
+        return EncodedReply(b"".join((head, *raw)), len(head)) if raw else EncodedReply(head)
 
 
-def _read(version: ModelVersion, document: _Document) -> DecodedRequest:
+@contextmanager
+def _hint_at_missing_header(body: bytes) -> Iterator[None]:
+    """Say what is probably wrong with a body that is no JSON but speaks of raw tensors."""
+    try:
+        yield
+    except InvalidInput as error:
+        if b"binary_data_size" not in body or isinstance(error, NotOffered):
+            raise
+        message = f"{error.message}; is {JSON_BYTES_HEADER} missing?"
+        raise InvalidInput(message) from None
+
+
+def _raw_request(body: bytes, version: ModelVersion) -> DecodedRequest:
+    """Return the request that is nothing but one row of the only input."""
+    spec, array = only_tensor(body, version)
+    signature = version.signatures[version.default_signature]
+    return DecodedRequest(
+        signature.name,
+        {spec.name: array},
+        1,
+        row_form=False,
+        binary_outputs=frozenset(output.name for output in signature.outputs),
+    )
+
+
+def _read(version: ModelVersion, raw: RawTensors | None, document: _Document) -> DecodedRequest:
     tensors = _tensors(document, version)
     parameters = parameters_of(document, "")
     validate_request(parameters)
     signature = signature_of(version, parameters.get("signature_name"))
-    inputs = _read_inputs(tensors, signature)
+    inputs = read_inputs(tensors, signature, raw)
     rows = require_equal_rows({name: len(array) for name, array in inputs.items()})
     if rows == 0:
         raise InvalidInput('"inputs" has no rows')
+    wanted, binary = _wanted_outputs(
+        document, signature, is_binary=parameters.get("binary_data_output") is True
+    )
+    require_json_outputs(
+        spec
+        for spec in signature.outputs
+        if spec.name not in binary and (wanted is None or spec.name in wanted)
+    )
     return DecodedRequest(
         signature.name,
         inputs,
         rows,
-        outputs=_wanted_outputs(document, signature),
+        outputs=wanted,
         timeout_seconds=timeout_seconds(parameters),
+        priority=priority(parameters),
         row_form=False,
         request_id=_request_id(document),
+        binary_outputs=binary,
     )
 
 
@@ -95,7 +159,7 @@ def _tensors(document: _Document, version: ModelVersion) -> list[_Document]:
         )
     if "inputs" not in document:
         raise InvalidInput('missing "inputs", a list of tensors')
-    return _objects(tensors, "inputs")
+    return objects_in(tensors, "inputs")
 
 
 def _looks_like_tf_serving(document: _Document) -> bool:
@@ -107,22 +171,6 @@ def _looks_like_tf_serving(document: _Document) -> bool:
     return isinstance(tensors, dict)
 
 
-def _objects(values: object, owner: str) -> list[_Document]:
-    if not isinstance(values, list):
-        raise InvalidInput(f'"{owner}" must be a list, got {kind_of(values)}')
-    for index, value in enumerate(values):
-        if not isinstance(value, dict):
-            raise InvalidInput(f"{owner}[{index}] must be an object, got {kind_of(value)}")
-    return values
-
-
-def _name_of(value: _Document, place: str) -> str:
-    name = value.get("name")
-    if not isinstance(name, str):
-        raise InvalidInput(f"{place}.name must be a string, got {kind_of(name)}")
-    return name
-
-
 def _request_id(document: _Document) -> str | None:
     request_id = document.get("id")
     if request_id is None:
@@ -132,95 +180,39 @@ def _request_id(document: _Document) -> str | None:
     return request_id
 
 
-def _read_inputs(tensors: list[_Document], signature: Signature) -> dict[str, np.ndarray]:
-    specs = {spec.name: spec for spec in signature.inputs}
-    found: dict[str, _Document] = {}
-    for index, tensor in enumerate(tensors):
-        name = _name_of(tensor, f"inputs[{index}]")
-        if name not in specs:
-            raise InvalidInput(
-                f"unknown input {quoted(name)}; the inputs are {described_inputs(signature)}"
-            )
-        if name in found:
-            raise InvalidInput(f"input {quoted(name)} given twice")
-        found[name] = tensor
-    for name in specs:
-        if name not in found:
-            raise InvalidInput(f"missing input {quoted(name)}")
-    return {name: _read_input(found[name], spec) for name, spec in specs.items()}
+def _wanted_outputs(
+    document: _Document, signature: Signature, *, is_binary: bool
+) -> tuple[tuple[str, ...] | None, frozenset[str]]:
+    """Return the names of the outputs asked for, None for all, and of those to be sent raw.
 
-
-def _read_input(tensor: _Document, spec: TensorSpec) -> np.ndarray:
-    owner = f"input {quoted(spec.name)}"
-    validate_input(parameters_of(tensor, f"{owner}: "), spec.name)
-    datatype = tensor.get("datatype")
-    if datatype != spec.datatype:
-        said = datatype[:16] if isinstance(datatype, str) else shown(datatype)
-        raise InvalidInput(f"{owner} is {spec.datatype}, request says {said}")
-    require_json_input(spec)
-    shape = _shape_of(tensor, owner)
-    flat = _flat_data(tensor, owner, shape)
-    if not shape_fits(shape, spec):
-        expected = shown_shape((-1,) if spec.shape is None else spec.shape)
-        raise InvalidInput(f"{owner}: expected shape {expected}, got {shown_shape(shape)}")
-    try:
-        return to_array(flat, spec).reshape(shape)
-    except ValueError:
-        # An empty tensor whose other dimensions are beyond numpy's index.
-        raise InvalidInput(f"{owner}: shape {shown_shape(shape)} is too large") from None
-
-
-def _shape_of(tensor: _Document, owner: str) -> tuple[int, ...]:
-    shape = tensor.get("shape")
-    if not isinstance(shape, list):
-        raise InvalidInput(f"{owner}: shape must be a list, got {kind_of(shape)}")
-    if not all(type(size) is int and size <= MAX_DIMENSION for size in shape):
-        raise InvalidInput(f"{owner}: shape must hold whole numbers of 64 bits")
-    if len(shape) > MAX_DIMENSIONS:
-        raise InvalidInput(f"{owner}: more than {MAX_DIMENSIONS} dimensions")
-    if any(size < 0 for size in shape):
-        raise InvalidInput(
-            f"{owner}: shape {shown_shape(tuple(shape))}: dimensions must be 0 or more"
-        )
-    return tuple(shape)
-
-
-def _flat_data(tensor: _Document, owner: str, shape: tuple[int, ...]) -> FlatValues:
-    """Return the values, sent flat or nested as `shape` says."""
-    data = tensor.get("data")
-    if not isinstance(data, list):
-        said = f"got {kind_of(data)}" if "data" in tensor else "there is none"
-        raise InvalidInput(f"{owner}: data must be a list, {said}")
-    place = Place(f"{owner}, data")
-    values, nesting = flatten(data, place)
-    needed = math.prod(shape)
-    if len(values) != needed:
-        raise InvalidInput(
-            f"{owner}: shape {shown_shape(shape)} needs {needed} value{'' if needed == 1 else 's'},"
-            f" got {len(values)}"
-        )
-    if values and len(nesting) > 1 and nesting != shape:
-        raise InvalidInput(
-            f"{owner}: data is nested as {shown_shape(nesting)}, shape is {shown_shape(shape)}"
-        )
-    return FlatValues(values, nesting, place)
-
-
-def _wanted_outputs(document: _Document, signature: Signature) -> tuple[str, ...] | None:
-    """Return the names of the outputs asked for; None for all."""
-    if not document.get("outputs"):
-        return None
+    `is_binary` is what holds for an output that does not say.
+    """
     known = [spec.name for spec in signature.outputs]
+    if not document.get("outputs"):
+        return None, frozenset(known if is_binary else ())
     wanted: list[str] = []
-    for index, output in enumerate(_objects(document["outputs"], "outputs")):
-        name = _name_of(output, f"outputs[{index}]")
+    binary: set[str] = set()
+    for index, output in enumerate(objects_in(document["outputs"], "outputs")):
+        name = name_of(output, f"outputs[{index}]")
         if name not in known:
             raise InvalidInput(f"no output {quoted(name)}; there are: {quoted_names(known)}")
         if name in wanted:
             raise InvalidInput(f"output {quoted(name)} asked for twice")
-        validate_output(parameters_of(output, f"output {quoted(name)}: "), name)
+        parameters = parameters_of(output, f"output {quoted(name)}: ")
+        validate_output(parameters, name)
         wanted.append(name)
-    return tuple(wanted)
+        if parameters.get("binary_data", is_binary):
+            binary.add(name)
+    return tuple(wanted), frozenset(binary)
+
+
+def _described_raw(spec: TensorSpec, array: np.ndarray, size: int) -> _Document:
+    return {
+        "name": spec.name,
+        "datatype": spec.datatype,
+        "shape": list(array.shape),
+        "parameters": {SIZE_KEY: size},
+    }
 
 
 def _render(spec: TensorSpec, array: np.ndarray, nonfinite: str) -> _Document:

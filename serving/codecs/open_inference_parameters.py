@@ -7,6 +7,7 @@ from serving.errors import InvalidInput, NotOffered
 from serving.quoting import kind_of, quoted, shown
 
 MICROSECONDS = 1e6  # in one second
+PRIORITIES = (1, 2, 3)
 
 _Parameters = dict[str, object]
 
@@ -35,24 +36,21 @@ def timeout_seconds(parameters: _Parameters) -> float | None:
 
 def validate_request(parameters: _Parameters) -> None:
     """Refuse what is malformed or not offered in the parameters of the request itself."""
-    priority = parameters.get("priority")
-    if priority is not None and (type(priority) is not int or priority < 0):
+    wanted = parameters.get("priority")
+    if wanted is not None and (type(wanted) is not int or wanted < 0):
         raise InvalidInput(
-            f"parameters.priority must be a whole number, 0 or more; got {shown(priority)}"
+            f"parameters.priority must be a whole number, 0 or more; got {shown(wanted)}"
         )
     if parameters.get("sequence_id"):
         raise NotOffered("sequence_id: stateful sequences are not offered here")
     _refuse_shared_memory(parameters, "")
-    if parameters.get("binary_data_output"):
-        raise NotOffered("binary_data_output: binary tensors are not offered yet; ask for JSON")
+    _require_boolean(parameters, "binary_data_output", "")
 
 
 def validate_input(parameters: _Parameters, name: str) -> None:
     """Refuse what is not offered in the parameters of an input."""
     owner = f"input {quoted(name)}: "
     _refuse_shared_memory(parameters, owner)
-    if parameters.get("binary_data_size") is not None:
-        raise NotOffered(f"{owner}binary_data_size: binary tensors are not offered yet; send data")
 
 
 def validate_output(parameters: _Parameters, name: str) -> None:
@@ -61,8 +59,19 @@ def validate_output(parameters: _Parameters, name: str) -> None:
     _refuse_shared_memory(parameters, owner)
     if parameters.get("classification"):
         raise NotOffered(f"{owner}classification is not offered here; ask for the tensor")
-    if parameters.get("binary_data"):
-        raise NotOffered(f"{owner}binary_data: binary tensors are not offered yet; ask for JSON")
+    _require_boolean(parameters, "binary_data", owner)
+
+
+def priority(parameters: _Parameters) -> int | None:
+    """Return the caller's priority: 1, 2 or 3; None for the default."""
+    wanted = parameters.get("priority")
+    return wanted if isinstance(wanted, int) and wanted in PRIORITIES else None
+
+
+def _require_boolean(parameters: _Parameters, name: str, owner: str) -> None:
+    value = parameters.get(name)
+    if value is not None and type(value) is not bool:
+        raise InvalidInput(f"{owner}{name} must be true or false; got {shown(value)}")
 
 
 def _refuse_shared_memory(parameters: _Parameters, owner: str) -> None:

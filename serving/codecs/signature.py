@@ -1,7 +1,9 @@
 """What both protocols ask of a model: which signature is meant and how its tensors are listed."""
 
+from collections.abc import Iterable
+
 from serving.errors import InvalidInput, NotOffered
-from serving.model import ModelVersion, Signature, TensorSpec
+from serving.model import NUMPY_DTYPES, ModelVersion, Signature, TensorSpec
 from serving.quoting import quoted, quoted_names, shown_shape
 
 
@@ -18,6 +20,16 @@ def signature_of(version: ModelVersion, name: object) -> Signature:
     if not signature.inputs:
         raise NotOffered(f"signature {quoted(signature.name)} has no inputs, so it has no rows")
     return signature
+
+
+def require_json_outputs(outputs: Iterable[TensorSpec]) -> None:
+    """Raise NotOffered for an output that JSON cannot carry."""
+    for spec in outputs:
+        if spec.datatype not in NUMPY_DTYPES:
+            hint = "; ask for binary_data over /v2" if spec.datatype == "BF16" else ""
+            raise NotOffered(
+                f'output "{spec.name}" is {spec.datatype}, which JSON cannot carry{hint}'
+            )
 
 
 def input_names(signature: Signature) -> str:

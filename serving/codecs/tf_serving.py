@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from serving.codecs.base import DecodedRequest
+from serving.codecs.base import DecodedRequest, EncodedReply, ReplyOptions
 from serving.codecs.json_text import read_object
 from serving.codecs.nesting import Place
 from serving.codecs.number_rows import read_number_rows
@@ -18,6 +18,7 @@ from serving.codecs.signature import (
     described_inputs,
     input_names,
     require_equal_rows,
+    require_json_outputs,
     signature_of,
 )
 from serving.codecs.values import column_to_array, rows_to_array
@@ -36,9 +37,13 @@ class TfServingCodec:
     """Decodes and encodes the bodies of `:predict`."""
 
     protocol = "tf_serving"
+    takes_binary = False
 
-    def decode(self, body: bytes, version: ModelVersion) -> DecodedRequest:
+    def decode(
+        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+    ) -> DecodedRequest:
         """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
+        del json_bytes
         return _read_plainly(body, version) or read_object(body, partial(_read, version))
 
     def encode(
@@ -46,16 +51,15 @@ class TfServingCodec:
         request: DecodedRequest,
         version: ModelVersion,
         outputs: Mapping[str, np.ndarray],
-        *,
-        nonfinite: str | None,
-    ) -> bytes:
+        options: ReplyOptions,
+    ) -> EncodedReply:
         """Return the reply's body: bare values for one output, objects for several."""
-        mode = nonfinite_mode(nonfinite, DEFAULT_NONFINITE)
+        mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
         names = [spec.name for spec in version.signatures[request.signature].outputs]
         if not request.row_form:
-            return dumps({"outputs": _columns(names, outputs, mode)})
+            return EncodedReply(dumps({"outputs": _columns(names, outputs, mode)}))
         _require_rows(names, outputs, request.rows)
-        return dumps({"predictions": _rows(names, outputs, mode)})
+        return EncodedReply(dumps({"predictions": _rows(names, outputs, mode)}))
 
 
 def _read_plainly(body: bytes, version: ModelVersion) -> DecodedRequest | None:
@@ -65,6 +69,8 @@ def _read_plainly(body: bytes, version: ModelVersion) -> DecodedRequest | None:
         return None
     (spec,) = signature.inputs
     rows = read_number_rows(body, spec)
+    if rows is not None:
+        require_json_outputs(signature.outputs)
     return None if rows is None else DecodedRequest(signature.name, {spec.name: rows}, len(rows))
 
 
@@ -75,30 +81,35 @@ def _read(version: ModelVersion, document: _Document) -> DecodedRequest:
         found = "both" if forms else "none"
         raise InvalidInput(f'expected exactly one of "instances" and "inputs"; found {found}')
     if "instances" in forms:
-        inputs = _read_rows(document["instances"], signature)
+        inputs = read_rows(document["instances"], signature, "instances")
     else:
         inputs = _read_columns(document["inputs"], signature, version)
+    require_json_outputs(signature.outputs)
     rows = require_equal_rows({name: len(array) for name, array in inputs.items()})
     if rows == 0:
         raise InvalidInput('"inputs" has no rows')
     return DecodedRequest(signature.name, inputs, rows, row_form="instances" in forms)
 
 
-def _read_rows(instances: object, signature: Signature) -> dict[str, np.ndarray]:
+def read_rows(instances: object, signature: Signature, key: str) -> dict[str, np.ndarray]:
+    """Return the inputs that a list of rows holds; `key` is what the body calls the list.
+
+    Raises InvalidInput naming the first row that does not fit.
+    """
     if not isinstance(instances, list):
-        raise InvalidInput(f'"instances" must be a list, got {kind_of(instances)}')
+        raise InvalidInput(f'"{key}" must be a list, got {kind_of(instances)}')
     if not instances:
-        raise InvalidInput('"instances" is empty')
+        raise InvalidInput(f'"{key}" is empty')
     if len(signature.inputs) == 1:
         (spec,) = signature.inputs
         if not _is_named(instances[0], spec.name):
-            return {spec.name: rows_to_array(instances, spec, place=Place("instances"))}
-    named = _named_instances(instances, signature)
+            return {spec.name: rows_to_array(instances, spec, place=Place(key))}
+    named = _named_instances(instances, signature, key)
     return {
         spec.name: rows_to_array(
             [instance[spec.name] for instance in named],
             spec,
-            place=Place("instances", "" if len(signature.inputs) == 1 else f".{spec.name}"),
+            place=Place(key, "" if len(signature.inputs) == 1 else f".{spec.name}"),
         )
         for spec in signature.inputs
     }
@@ -109,30 +120,28 @@ def _is_named(value: object, name: str) -> bool:
     return isinstance(value, dict) and (value.keys() != {"b64"} or name == "b64")
 
 
-def _named_instances(instances: list[object], signature: Signature) -> _Instances:
+def _named_instances(instances: list[object], signature: Signature, key: str) -> _Instances:
     expected = {spec.name for spec in signature.inputs}
     for index, instance in enumerate(instances):
         if not isinstance(instance, dict):
             kind = kind_of(instance)
             if index == 0:
                 raise InvalidInput(
-                    f"instances[0] is {kind}; send objects with {input_names(signature)}"
+                    f"{key}[0] is {kind}; send objects with {input_names(signature)}"
                 )
-            raise InvalidInput(f"instances[{index}] is {kind}, instances[0] an object")
+            raise InvalidInput(f"{key}[{index}] is {kind}, {key}[0] an object")
         if instance.keys() != expected:
-            raise _wrong_names(index, instance, signature)
+            raise _wrong_names(f"{key}[{index}]", instance, signature)
     return cast("_Instances", instances)
 
 
-def _wrong_names(index: int, instance: _Document, signature: Signature) -> InvalidInput:
+def _wrong_names(place: str, instance: _Document, signature: Signature) -> InvalidInput:
     names = [spec.name for spec in signature.inputs]
     missing = [f"missing {quoted(name)}" for name in names if name not in instance]
     unexpected = [f"unexpected {quoted(name)}" for name in instance if name not in names]
     # One of each says enough; a caller's object may have thousands of keys.
     problems = ", ".join(missing[:1] + unexpected[:1])
-    return InvalidInput(
-        f"instances[{index}]: {problems}; the inputs are {described_inputs(signature)}"
-    )
+    return InvalidInput(f"{place}: {problems}; the inputs are {described_inputs(signature)}")
 
 
 def _read_columns(

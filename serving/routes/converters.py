@@ -2,6 +2,8 @@
 
 from werkzeug.routing import BaseConverter, Map
 
+from serving.version_policy import canonical_version
+
 
 class AnyCaseWord(BaseConverter):
     """A fixed word in any case, as TensorFlow Serving matches its paths: `<word(models):_>`."""
@@ -10,6 +12,16 @@ class AnyCaseWord(BaseConverter):
         """Match `word`."""
         super().__init__(url_map)
         self.regex = f"(?i:{word})"
+
+
+class VersionNumber(BaseConverter):
+    """A version: digits, of which leading zeros do not count."""
+
+    regex = "[0-9]+"
+
+    def to_python(self, value: str) -> str:
+        """Return the number as the models have it."""
+        return canonical_version(value)
 
 
 class ModelName(BaseConverter):

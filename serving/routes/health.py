@@ -5,11 +5,17 @@ from flask.typing import ResponseReturnValue
 
 from serving import __version__
 from serving.prediction import RunnerClient
+from serving.status_page import Phase, ServerState
 
 
-def make_blueprint(client: RunnerClient) -> Blueprint:
-    """Return the views; readiness is what `client` says."""
+def make_blueprint(client: RunnerClient, state: ServerState) -> Blueprint:
+    """Return the views; readiness is what `client` says, unless the server is leaving."""
     blueprint = Blueprint("health", __name__)
+
+    def reasons_against() -> list[str]:
+        if state.phase != Phase.SERVING:
+            return ["the server is draining"]
+        return client.not_ready()
 
     @blueprint.get("/livez")
     @blueprint.get("/v2/health/live")
@@ -21,7 +27,7 @@ def make_blueprint(client: RunnerClient) -> Blueprint:
     @blueprint.get("/readyz")
     @blueprint.get("/v2/health/ready")
     def ready() -> ResponseReturnValue:
-        reasons = client.not_ready()
+        reasons = reasons_against()
         if not reasons:
             return {"status": "ready", "ready": True, "live": True}
         return {"status": "not ready", "ready": False, "live": True, "reasons": reasons}, 503
@@ -29,7 +35,7 @@ def make_blueprint(client: RunnerClient) -> Blueprint:
     @blueprint.get("/healthz")
     def health() -> ResponseReturnValue:
         # Always 200: a liveness probe that read readiness here would kill a server that is loading.
-        return {"status": "alive", "live": True, "ready": not client.not_ready()}
+        return {"status": "alive", "live": True, "ready": not reasons_against()}
 
     @blueprint.get("/")
     def root() -> ResponseReturnValue:

@@ -5,8 +5,10 @@ import logging
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from serving.errors import InternalError, PredictionError
+from serving.cors import Cors
+from serving.errors import ControlError, ControlProblem, InternalError, PredictionError
 from serving.request_headers import request_id_of
+from serving.status_page import Phase, ServerState
 from serving.statuses import error_body, error_headers, plain_error_body, status_of
 
 JSON = "application/json"
@@ -15,11 +17,32 @@ TF_SERVING_PREFIX = "/v1/models/"
 logger = logging.getLogger(__name__)
 
 
-def install(app: Flask) -> None:
-    """Register the handlers on an application."""
+# Status, reason and headers for each way in which loading and unloading can be refused.
+CONTROL_STATUSES: dict[ControlProblem, tuple[int, str, dict[str, str]]] = {
+    "closed": (403, "invalid_input", {}),
+    "unauthorized": (401, "invalid_input", {"WWW-Authenticate": "Bearer"}),
+    "missing": (404, "unknown_model", {}),
+    "failed": (400, "invalid_input", {}),
+}
+
+
+def install(app: Flask, cors: Cors, state: ServerState) -> None:
+    """Register the handlers on an application.
+
+    Replies of a server that leaves ask their connections to close.
+    """
+
+    def finish(response: Response) -> Response:
+        for name, value in cors.headers(request.environ):
+            response.headers[name] = value
+        if state.phase != Phase.SERVING:
+            response.headers["Connection"] = "close"
+        return _finish(response)
+
     app.before_request(_begin)
-    app.after_request(_finish)
+    app.after_request(finish)
     app.register_error_handler(PredictionError, _prediction_error)
+    app.register_error_handler(ControlError, _control_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _defect)
 
@@ -46,6 +69,12 @@ def _prediction_error(error: PredictionError) -> Response:
         dict(error_headers(error)),
         content_type=JSON,
     )
+
+
+def _control_error(error: ControlError) -> Response:
+    status, reason, headers = CONTROL_STATUSES[error.problem]
+    body = plain_error_body(error.message, reason, g.request_id)
+    return Response(body, status, headers, content_type=JSON)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -12,7 +12,7 @@ from serving.prediction import RunnerClient
 
 MODELS = "/<word(v1):_v1>/<word(models):_models>"
 MODEL = MODELS + "/<name:model>"
-VERSION = MODEL + "/<word(versions):_versions>/<int:version>"
+VERSION = MODEL + "/<word(versions):_versions>/<version:version>"
 LABEL = MODEL + "/<word(labels):_labels>/<label>"
 
 
@@ -28,7 +28,7 @@ def make_blueprint(client: RunnerClient) -> Blueprint:
     @blueprint.get(VERSION)
     @blueprint.get(LABEL)
     def status(
-        model: str, version: int | None = None, label: str | None = None, **_words: str
+        model: str, version: str | None = None, label: str | None = None, **_words: str
     ) -> ResponseReturnValue:
         return tf_serving_status(model, _versions(client, model, version, label))
 
@@ -36,18 +36,15 @@ def make_blueprint(client: RunnerClient) -> Blueprint:
     @blueprint.get(VERSION + "/<word(metadata):_metadata>")
     @blueprint.get(LABEL + "/<word(metadata):_metadata>")
     def metadata(
-        model: str, version: int | None = None, label: str | None = None, **_words: str
+        model: str, version: str | None = None, label: str | None = None, **_words: str
     ) -> ResponseReturnValue:
-        _versions(client, model, version, label)
-        return tf_serving_metadata(
-            client.table.ready(model, None if version is None else str(version))
-        )
+        return tf_serving_metadata(client.table.ready(model, version, label))
 
     return blueprint
 
 
 def _versions(
-    client: RunnerClient, model: str, version: int | None, label: str | None
+    client: RunnerClient, model: str, version: str | None, label: str | None
 ) -> list[ModelVersion]:
     """Return the versions a path names, whatever state they are in."""
     versions = client.table.model(model)
@@ -55,10 +52,10 @@ def _versions(
         # The table outlives its runner; without one nothing is available.
         versions = tuple(replace(found, state="loading") for found in versions)
     if label is not None:
-        raise UnknownVersion(f'no label "{label[:64]}"; there are none')
+        version = client.table.labelled(model, label)
     if version is None:
         return list(versions)
-    found = [candidate for candidate in versions if candidate.version == str(version)]
+    found = [candidate for candidate in versions if candidate.version == version]
     if not found:
         raise UnknownVersion(f"model {model} has no version {version}")
     return found

@@ -1,5 +1,6 @@
 """The runner process: opens its block, loads the models, serves front-ends until SIGTERM."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from serving import __version__
 from serving.process import open_process_recorder, read_process_settings, start_logging
 from serving.settings import Settings
 from serving.wire import largest_payload_bytes, runner_socket_path
@@ -15,15 +17,19 @@ from serving.wire import largest_payload_bytes, runner_socket_path
 # Beside a busy Python thread a 0.28 ms device call takes 6 ms at the default interval of 5 ms.
 SWITCH_INTERVAL_SECONDS = 0.0005
 LISTEN_BACKLOG = 128
+BROKEN_DEVICE_STATUS = 3
 
 logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
-    """Run until SIGTERM; the argument is the file of settings that the supervisor wrote."""
-    (settings_file,) = arguments
+    """Run until SIGTERM; the arguments are the supervisor's settings file and a number."""
+    settings_file, runner_number = arguments
     settings = read_process_settings(Path(settings_file))
-    start_logging(settings, "runner")
+    name = "runner" if (settings.runners or 1) == 1 else f"runner-{runner_number}"
+    start_logging(settings, name)
+    # SIGABRT, with which a runner that hangs is ended, writes where every thread stands.
+    faulthandler.enable()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -37,34 +43,47 @@ def main(arguments: list[str]) -> int:
         stopping.set()
 
     threading.excepthook = end
-    _run(settings, stopping)
+    _run(settings, int(runner_number), stopping)
     return 1 if died.is_set() else 0
 
 
-def _run(settings: Settings, stopping: threading.Event) -> None:
+def _run(settings: Settings, number: int, stopping: threading.Event) -> None:
     recorder = open_process_recorder(settings, "runner")
     # TensorFlow takes seconds to import. Front-ends connect meanwhile, so that all of them learn of
     # a ready model in the same moment, and the process is on /metrics.
-    listener = _listen(runner_socket_path(settings))
+    listener = _listen(runner_socket_path(settings, number))
     from serving.runner import tensorflow_model
     from serving.runner.receiver import Receiver
     from serving.runner.runner import Runner
 
     tensorflow_model.configure(
         intra_op_threads=settings.effective_intra_op_threads,
-        inter_op_threads=settings.inter_op_threads,
+        inter_op_threads=settings.effective_inter_op_threads,
         gpu_memory_growth=settings.gpu_memory_growth,
+        gpu_memory_limit_bytes=settings.gpu_memory_limit_bytes,
     )
     has_gpu = tensorflow_model.has_gpu()
-    runner = Runner(settings, recorder, device=device_name(has_gpu=has_gpu), has_gpu=has_gpu)
+    device = device_name(has_gpu=has_gpu)
+
+    def give_up(reason: str) -> None:
+        # Front-ends see the connection end, and the supervisor starts another runner.
+        logger.critical("%s; the runner ends", reason)
+        recorder.close()
+        logging.shutdown()
+        os._exit(BROKEN_DEVICE_STATUS)
+
+    runner = Runner(
+        settings, recorder, number=number, device=device, has_gpu=has_gpu, give_up=give_up
+    )
     receiver = Receiver(
         listener,
         queues=runner.queues,
         max_payload_bytes=largest_payload_bytes(settings),
+        description={"build": __version__, "runner": number, "device": device},
     )
-    catalog = runner.start(changed=receiver.broadcast_models, after_batch=receiver.flush)
-    receiver.start(catalog)
-    catalog.start_loading()
+    runner.start(announce=receiver.announce_models, after_batch=receiver.flush)
+    receiver.start(runner.catalog, runner.loader.control)
+    runner.loader.start()
     stopping.wait()
     runner.stop()
     receiver.stop()

@@ -1,14 +1,14 @@
 """The batch thread of one model: take rows, assemble, compute, split, answer.
 
 Work-conserving: it takes what is there as soon as the device is free. A batch that fails is run
-again member by member, so that one bad row costs its own request only.
+again member by member, within a budget, so that one bad row costs its own request only.
 """
 
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -20,11 +20,15 @@ from serving.errors import (
     UnknownVersion,
 )
 from serving.prediction import BatchFacts
+from serving.runner.canary import Canary
+from serving.runner.isolation import IsolationBudget
 from serving.runner.job import Slice
-from serving.runner.queue import NANOSECONDS, Batch, BatchQueue
+from serving.runner.queue import Batch, BatchQueue, NoBatch
 from serving.runner.served import ServedVersion
+from serving.runner.workload import NANOSECONDS
 
 MAX_REASON_CHARACTERS = 200
+SUSPICIOUS_FAILURES = 3
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +38,11 @@ class BatchClock:
 
     def __init__(self) -> None:
         """No batch is running."""
-        self.started: float | None = None
+        self.started_ns = 0
 
 
 class Batcher:
-    """Runs one model's batches in a thread of its own until its queue is drained."""
+    """Runs batches of one model in a thread of its own until the queue is drained."""
 
     def __init__(
         self,
@@ -46,18 +50,26 @@ class Batcher:
         *,
         find: Callable[[str, str], ServedVersion | None],
         after_batch: Callable[[], None],
+        isolation: IsolationBudget,
+        batch_ids: Iterator[int],
+        canary: Canary | None = None,
+        instance: int = 0,
     ) -> None:
-        """`find` returns a version that is served.
+        """`find` returns a version that is loaded.
 
-        `after_batch` sends what the batch has answered.
+        `after_batch` sends what the batch has answered; one instance of a model has its canary.
+        `batch_ids` are those of the whole runner.
         """
         self.clock = BatchClock()
         self._queue = queue
         self._find = find
         self._after_batch = after_batch
-        self._batch_ids = itertools.count(1)
+        self._isolation = isolation
+        self._batch_ids = batch_ids
+        self._canary = canary
+        self._instance = instance
         self._thread = threading.Thread(
-            target=self._run, name=f"batcher-{queue.model}", daemon=True
+            target=self._run, name=f"batcher-{queue.model}-{instance}", daemon=True
         )
 
     def start(self) -> None:
@@ -70,33 +82,70 @@ class Batcher:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (batch := self._queue.take()) is not None:
-            try:
-                self._handle(batch)
-            except Exception:
-                logger.exception(
-                    "model %s: a batch failed for a reason of the server", self._queue.model
-                )
-                _fail(batch.slices, InternalError("the server failed; its log says why"))
-            self._after_batch()
+        while True:
+            idle_seconds = self._canary.seconds_until_due() if self._canary else None
+            batch = self._queue.take(self._instance, idle_seconds=idle_seconds)
+            if batch is NoBatch.DRAINED:
+                return
+            if isinstance(batch, Batch):
+                self._run_batch(batch)
+            elif self._canary is not None:
+                self._timed(self._canary.run_due)
+
+    def _run_batch(self, batch: Batch) -> None:
+        try:
+            self._handle(batch)
+        except Exception:
+            logger.exception(
+                "model %s: a batch failed for a reason of the server", self._queue.model
+            )
+            _fail(batch.slices, InternalError("the server failed; its log says why"))
+        self._after_batch()
 
     def _handle(self, batch: Batch) -> None:
-        job = batch.slices[0].job
-        served = self._find(job.model, job.version)
+        served = self._find(self._queue.model, batch.key.version)
         if served is None:
-            message = f"model {job.model} has no version {job.version} any more"
+            message = f"model {self._queue.model} has no version {batch.key.version} any more"
             _fail(batch.slices, UnknownVersion(message))
             return
         error = self._compute(served, batch)
-        if error is None:
-            return
-        if len(batch.slices) == 1:
-            _fail(batch.slices, error)
-        else:
-            self._isolate(served, batch)
+        has_answered = error is None
+        if error is not None:
+            if len(batch.slices) > 1 and self._may_isolate(served, batch):
+                has_answered = self._isolate(served, batch)
+            else:
+                _fail(batch.slices, error)
+        served.last_batch = time.monotonic()
+        self._suspect(served, has_answered=has_answered)
 
-    def _isolate(self, served: ServedVersion, batch: Batch) -> None:
-        """Run each member of a failed batch alone, once, to find out which are bad."""
+    def _suspect(self, served: ServedVersion, *, has_answered: bool) -> None:
+        """Ask the canary after several batches in a row of which no member was answered.
+
+        A CUDA context does not recover from a sticky error; bad inputs are no reason to restart.
+        """
+        served.failures_in_a_row = 0 if has_answered else served.failures_in_a_row + 1
+        if served.failures_in_a_row >= SUSPICIOUS_FAILURES and self._canary is not None:
+            served.failures_in_a_row = 0
+            self._after_batch()
+            self._timed(partial(self._canary.prove, served))
+
+    def _timed(self, run: Callable[[], None]) -> None:
+        """Run what occupies the device outside any batch, seen by the sign of life."""
+        self.clock.started_ns = time.monotonic_ns()
+        run()
+        self.clock.started_ns = 0
+
+    def _may_isolate(self, served: ServedVersion, batch: Batch) -> bool:
+        estimate = self._queue.durations.of(served.version, batch.key.signature)
+        return self._isolation.allows(sum(estimate.seconds(one.rows) for one in batch.slices))
+
+    def _isolate(self, served: ServedVersion, batch: Batch) -> bool:
+        """Run each member of a failed batch alone, once, to find out which are bad.
+
+        Return whether some were good.
+        """
+        begun = time.monotonic()
+        has_answered = False
         for member in batch.slices:
             if member.job.deadline_ns <= time.monotonic_ns():
                 member.job.fail(DeadlineExceeded("the deadline passed during the device call"))
@@ -104,26 +153,28 @@ class Batcher:
                 continue
             served.metrics.retries.inc()
             padded = self._queue.sizes.round_up(member.rows)
-            alone = Batch((member,), member.rows, padded, batch.trigger)
+            alone = Batch(batch.key, (member,), member.rows, padded, batch.trigger)
             error = self._compute(served, alone)
-            if error is not None:
+            if error is None:
+                has_answered = True
+            else:
                 member.job.fail(error)
+        self._isolation.spend(time.monotonic() - begun)
+        return has_answered
 
     def _compute(self, served: ServedVersion, batch: Batch) -> PredictionError | None:
         """Run one device call and hand its outputs to the members.
 
         Return why it failed, if it did.
         """
-        signature = batch.slices[0].job.signature
-        is_batched = served.batchable[signature]
+        signature, is_batched = batch.key.signature, batch.key.is_batchable
         padding = batch.padded_rows - batch.rows if is_batched else 0
         inputs = _assemble(batch.slices, padding)
         assembled = time.monotonic_ns()
-        self._queue.computing(batch.rows)
-        self.clock.started = assembled / NANOSECONDS
+        self.clock.started_ns = assembled
         outputs, error = _call(served, signature, inputs)
         computed = time.monotonic_ns()
-        self.clock.started = None
+        self.clock.started_ns = 0
         seconds = (computed - assembled) / NANOSECONDS
         served.metrics.batch(batch.trigger, rows=batch.rows, padding_rows=padding, seconds=seconds)
         self._count_traces(served)
@@ -131,7 +182,8 @@ class Batcher:
             error = _check_rows(outputs, batch.rows + padding)
         if error is not None:
             return error
-        self._queue.durations.learn(batch.rows + padding, seconds)
+        estimate = self._queue.durations.of(served.version, signature)
+        estimate.learn(batch.rows + padding, seconds)
         facts = BatchFacts(next(self._batch_ids), batch.rows, padding, batch.trigger)
         _split(batch.slices, outputs, facts, assembled=assembled, computed=computed)
         return None
@@ -195,7 +247,7 @@ def _split(
         part = (
             {name: array[offset:end] for name, array in outputs.items()} if is_shared else outputs
         )
-        job.add_part(part, piece.stop, facts)
+        job.add_part(part, piece.start, piece.stop, facts)
         offset = end
 
 

@@ -1,175 +1,129 @@
-"""The runner's models: loads each, moves it through its states, tells who wants to know."""
+"""The runner's models: every version known, the state it is in, and those that are loaded.
 
-import logging
-import threading
+One thread changes it, the loader's; any may read.
+"""
+
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
 
-from exporter import Recorder
-from serving.errors import ModelLoadError
-from serving.model import STATES, ModelVersion
-from serving.runner.formats import ModelSource, find_source
+from exporter import Child, Recorder
+from serving.model import NO_VERSION, STATES, ModelVersion
 from serving.runner.loaded_model import LoadedModel
-from serving.runner.queue import BatchQueue
-from serving.runner.served import BatchMetrics, ServedVersion
-from serving.runner.warm_up import WarmUpResult, warm_up
+from serving.runner.served import ServedVersion
 
-NO_VERSION = "__unknown__"
+# Versions that have ended are kept to be told of, but not for ever.
+MOST_ENDED = 3
+ENDED = frozenset({"failed", "unloaded"})
 
-logger = logging.getLogger(__name__)
+# What is true of a version only as long as it is loaded.
+LOADED_FACTS = (
+    "inferometer_model_loaded_timestamp_seconds",
+    "inferometer_model_parameters",
+    "inferometer_model_size_bytes",
+)
 
 
 class ModelCatalog:
-    """The models of this runner and the state of each.
+    """The versions of this runner's models.
 
-    One thread loads them, one after the other.
+    What it holds is replaced, never changed, so that other threads read without a lock.
     """
 
-    def __init__(
-        self,
-        paths: Mapping[str, Path],
-        *,
-        recorder: Recorder,
-        queues: Mapping[str, BatchQueue],
-        device: str,
-        changed: Callable[[], None],
-    ) -> None:
-        """Know the models to serve; `changed` is called after each change of a state."""
-        self._paths = paths
+    def __init__(self, models: list[str], recorder: Recorder) -> None:
+        """Know the models to serve, but no version yet."""
         self._recorder = recorder
-        self._queues = queues
-        self._device = device
-        self._changed = changed
-        self._versions: dict[str, ModelVersion] = {
-            name: ModelVersion(name, NO_VERSION, "loading", "", {}, step="read") for name in paths
+        self._versions = {
+            (model, NO_VERSION): ModelVersion(model, NO_VERSION, "loading", "", {}, step="read")
+            for model in models
         }
-        self._served: dict[tuple[str, str], ServedVersion] = {}
-        for name in paths:
-            recorder.declare(model=name)
-
-    def start_loading(self) -> None:
-        """Load every model in a thread of its own."""
-        threading.Thread(target=self._load_all, name="loader", daemon=True).start()
+        self._loaded: dict[tuple[str, str], ServedVersion] = {}
+        self._closed: frozenset[tuple[str, str]] = frozenset()
+        for model in models:
+            recorder.declare(model=model)
 
     def versions(self) -> list[ModelVersion]:
         """Return every version known, in whatever state."""
         return list(self._versions.values())
 
+    def version(self, model: str, version: str) -> ModelVersion | None:
+        """Return what is known of a version."""
+        return self._versions.get((model, version))
+
     def find(self, model: str, version: str) -> ServedVersion | None:
-        """Return a ready version."""
-        return self._served.get((model, version))
+        """Return a version that takes requests."""
+        key = (model, version)
+        return None if key in self._closed else self._loaded.get(key)
 
-    def _load_all(self) -> None:
-        for name, path in self._paths.items():
-            try:
-                self._load(name, path)
-            except Exception as error:
-                # A model that cannot be loaded must not keep the others from being served.
-                is_expected = isinstance(error, ModelLoadError)
-                logger.log(logging.ERROR, "model %s: %s", name, error, exc_info=not is_expected)
-                self._recorder.child("inferometer_model_load_failures_total", model=name).inc()
-                # Callers are told that it failed, not where it lies: other errors may say that.
-                reason = str(error).replace(str(path), "the model") if is_expected else ""
-                reason = reason or f"{type(error).__name__}; the server's log says why"
-                self._move(name, "failed", error=reason)
+    def find_loaded(self, model: str, version: str) -> ServedVersion | None:
+        """Return a version that is in memory, though it may be on its way out."""
+        return self._loaded.get((model, version))
 
-    def _load(self, name: str, path: Path) -> None:
-        source = find_source(path)
-        self._versions[name] = replace(
-            self._versions[name], version=source.version, format=source.format.name
-        )
-        steps = _StepClock(lambda step, seconds: self._note_step(name, step, seconds))
+    def loaded(self, model: str) -> list[ServedVersion]:
+        """Return the versions of a model that are in memory."""
+        return [served for (name, _), served in self._loaded.items() if name == model]
 
-        def begin(step: str) -> None:
-            steps.begin(step)
-            self._move(name, "warming" if step == "warm_up" else "loading", step=step)
-
-        begin("read")
-        loaded = source.format.load(source.path, begin)
-        self._versions[name] = replace(self._versions[name], signatures=dict(loaded.signatures))
-        begin("warm_up")
-        results = {
-            signature.name: warm_up(loaded, signature, self._queues[name].sizes)
-            for signature in loaded.signatures.values()
-        }
-        steps.end()
-        self._serve(name, source, loaded, results)
-
-    def _serve(
-        self,
-        name: str,
-        source: ModelSource,
-        loaded: LoadedModel,
-        results: Mapping[str, WarmUpResult],
-    ) -> None:
-        version = self._versions[name]
-        results[version.default_signature].teach(self._queues[name].durations)
-        self._served[name, source.version] = ServedVersion(
-            model=name,
-            version=source.version,
-            loaded=loaded,
-            metrics=BatchMetrics(
-                self._recorder, model=name, version=source.version, device=self._device
-            ),
-            batchable={signature: result.is_batchable for signature, result in results.items()},
-            traces_seen=loaded.trace_count(),
-        )
-        self._note_loaded(version, loaded)
-        self._move(name, "ready")
-        logger.info("model %s version %s is ready", name, source.version)
-
-    def _move(self, name: str, state: str, *, step: str = "", error: str = "") -> None:
-        version = self._versions[name] = replace(
-            self._versions[name], state=state, step=step, error=error
-        )
+    def note(self, version: ModelVersion) -> None:
+        """Take what is now known of a version in place of what was known before."""
+        versions = dict(self._versions)
+        versions.pop((version.model, NO_VERSION), None)
+        versions[version.model, version.version] = version
+        for ended in _surplus(versions, version.model):
+            del versions[version.model, ended]
+            self._recorder.forget(model=version.model, version=ended)
+        self._versions = versions
         if version.version != NO_VERSION:
-            for other in STATES:
-                self._recorder.child(
-                    "inferometer_model_state", model=name, version=version.version, state=other
-                ).set(float(other == state))
-        self._changed()
+            self._show_state(version)
 
-    def _note_step(self, name: str, step: str, seconds: float) -> None:
-        self._recorder.child(
-            "inferometer_model_load_seconds",
-            model=name,
-            version=self._versions[name].version,
-            step=step,
-        ).set(seconds)
+    def add(self, version: ModelVersion, served: ServedVersion) -> None:
+        """Take a version that was loaded; `version` says its state."""
+        self._loaded = {**self._loaded, (version.model, version.version): served}
+        self._show_loaded(version, served.loaded)
+        self.note(version)
 
-    def _note_loaded(self, version: ModelVersion, loaded: LoadedModel) -> None:
+    def close(self, model: str, version: str) -> None:
+        """Let a loaded version take no more requests."""
+        self._closed |= {(model, version)}
+
+    def drop(self, version: ModelVersion) -> None:
+        """Let go of a version that was loaded; `version` says its state."""
+        loaded = dict(self._loaded)
+        loaded.pop((version.model, version.version), None)
+        self._loaded = loaded
+        self._closed -= {(version.model, version.version)}
         labels = {"model": version.model, "version": version.version}
-        self._recorder.child(
+        for name in LOADED_FACTS:
+            self._recorder.remove(self._recorder.child(name, **labels))
+        self._recorder.remove(self._info(version))
+        self.note(version)
+
+    def _show_state(self, version: ModelVersion) -> None:
+        labels = {"model": version.model, "version": version.version}
+        for state in STATES:
+            child = self._recorder.child("inferometer_model_state", **labels, state=state)
+            child.set(float(state == version.state))
+
+    def _show_loaded(self, version: ModelVersion, loaded: LoadedModel) -> None:
+        labels = {"model": version.model, "version": version.version}
+        self._info(version).set(1.0)
+        values = (time.time(), loaded.parameters, loaded.size_bytes)
+        for name, value in zip(LOADED_FACTS, values, strict=True):
+            self._recorder.child(name, **labels).set(value)
+
+    def _info(self, version: ModelVersion) -> Child:
+        return self._recorder.child(
             "inferometer_model_info",
-            **labels,
+            model=version.model,
+            version=version.version,
             format=version.format,
             signature=version.default_signature,
             task="",
-        ).set(1.0)
-        facts = {
-            "inferometer_model_loaded_timestamp_seconds": time.time(),
-            "inferometer_model_parameters": loaded.parameters,
-            "inferometer_model_size_bytes": loaded.size_bytes,
-        }
-        for name, value in facts.items():
-            self._recorder.child(name, **labels).set(value)
+        )
 
 
-class _StepClock:
-    """Measures steps that follow each other."""
-
-    def __init__(self, note: Callable[[str, float], None]) -> None:
-        self._note = note
-        self._step = ""
-        self._begun = 0.0
-
-    def begin(self, step: str) -> None:
-        self.end()
-        self._step, self._begun = step, time.monotonic()
-
-    def end(self) -> None:
-        if self._step:
-            self._note(self._step, time.monotonic() - self._begun)
-            self._step = ""
+def _surplus(versions: dict[tuple[str, str], ModelVersion], model: str) -> list[str]:
+    """Return the ended versions of a model that are too many, the oldest."""
+    ended = [
+        version
+        for (name, version), known in versions.items()
+        if name == model and known.state in ENDED
+    ]
+    return sorted(ended, key=int, reverse=True)[MOST_ENDED:]

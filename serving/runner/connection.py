@@ -27,6 +27,9 @@ class Connection:
         self.reader = FrameReader(max_payload_bytes)
         self.jobs: dict[int, Job] = {}
         self.is_broken = False
+        # The last table of models it was told, and the last one it says it has.
+        self.told = 0
+        self.acknowledged = 0
         self._wants_writing = wants_writing
         self._unsent = bytearray()
         self._lock = threading.Lock()

@@ -45,6 +45,27 @@ class DurationEstimate:
         return averages[below] + share * (averages[above] - averages[below])
 
 
+class Durations:
+    """The estimates of one model's signatures, by version and signature."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._estimates: dict[tuple[str, str], DurationEstimate] = {}
+
+    def of(self, version: str, signature: str) -> DurationEstimate:
+        """Return the estimate of one signature of one version."""
+        key = (version, signature)
+        estimate = self._estimates.get(key)
+        if estimate is None:
+            estimate = self._estimates[key] = DurationEstimate()
+        return estimate
+
+    def forget(self, version: str) -> None:
+        """Drop the estimates of a version that is unloaded."""
+        for key in [key for key in self._estimates if key[0] == version]:
+            del self._estimates[key]
+
+
 def _size_class(rows: int) -> int:
     """Return the power of two that `rows` rounds up to."""
     return 1 << max(0, rows - 1).bit_length()

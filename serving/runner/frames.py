@@ -9,13 +9,17 @@ import orjson
 from serving.errors import InternalError, ModelError, NotOffered, PredictionError
 from serving.model import DATATYPES_BY_DTYPE, ModelVersion
 from serving.runner.job import Job
-from serving.wire import FrameType, encode_frame, encode_tensor
+from serving.tensors import encode_tensor
+from serving.wire import FrameType, encode_frame
 
 
-def models_frame(versions: Sequence[ModelVersion]) -> bytes:
-    """Return the frame that tells a front-end which models there are."""
+def models_frame(number: int, versions: Sequence[ModelVersion]) -> bytes:
+    """Return the frame that tells a front-end which models there are.
+
+    It acknowledges that it has them by the number.
+    """
     payload = orjson.dumps([asdict(version) for version in versions])
-    return encode_frame(FrameType.MODELS, 0, {}, [payload])
+    return encode_frame(FrameType.MODELS, number, {}, [payload])
 
 
 def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> bytes:
@@ -26,7 +30,9 @@ def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> bytes:
     described, payload = [], []
     for name in job.wanted or job.outputs:
         array = job.outputs[name]
-        datatype = DATATYPES_BY_DTYPE.get(array.dtype)
+        # The name of the dtype that TensorFlow brings along: numpy has none.
+        is_bfloat = array.dtype.name == "bfloat16"
+        datatype = "BF16" if is_bfloat else DATATYPES_BY_DTYPE.get(array.dtype)
         if datatype is None:
             error = NotOffered(f'output "{name}" is {array.dtype}, which is not offered')
             return failure_frame(request_id, error, stamps)

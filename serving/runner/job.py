@@ -2,15 +2,29 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from serving.errors import PredictionError
 from serving.prediction import BatchFacts
 
-# (signature, then datatype and row shape of each input): rows that may share a device call.
-BatchKey = tuple[object, ...]
 Outputs = Mapping[str, np.ndarray]
+
+HIGH, NORMAL, LOW = PRIORITIES = (1, 2, 3)
+
+
+class BatchKey(NamedTuple):
+    """What rows must have in common to share a device call.
+
+    `shapes` are datatype and row shape of each input. Jobs of a key that is not batchable are
+    computed one by one.
+    """
+
+    version: str
+    signature: str
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    is_batchable: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -19,7 +33,7 @@ class Job:
 
     `inputs` are in the signature's order, first dimension `rows`. `answer` is called exactly once,
     with the job; then either `outputs` or `error` is set. Stamps are monotonic nanoseconds, 0 until
-    reached.
+    reached; `queued_ns` is when the job joined the tail of its list, for the last time.
     """
 
     model: str
@@ -31,35 +45,54 @@ class Job:
     key: BatchKey
     deadline_ns: int
     answer: Callable[["Job"], None]
-    is_batchable: bool = True
     wanted: tuple[str, ...] | None = None
+    priority: int = NORMAL
     arrived_ns: int = 0
+    queued_ns: int = 0
     taken_ns: int = 0
     assembled_ns: int = 0
     computed_ns: int = 0
     next_row: int = 0
-    parts: list[Outputs] = field(default_factory=list)
+    parts: dict[int, Outputs] = field(default_factory=dict)
+    rows_done: dict[int, int] = field(default_factory=dict)
     outputs: Outputs | None = None
     error: PredictionError | None = None
     batch: BatchFacts | None = None
-    is_done: bool = False
+    # One item until the job is answered: popping it is one step, whichever threads try.
+    _unanswered: list[bool] = field(default_factory=lambda: [True])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the job has been answered or given up."""
+        return not self._unanswered
+
+    def settle(self) -> bool:
+        """Take the right to answer; it is given once."""
+        try:
+            self._unanswered.pop()
+        except IndexError:
+            return False
+        return True
 
     def fail(self, error: PredictionError) -> None:
         """Answer with an error, unless the job has been answered."""
-        if not self.is_done:
-            self.is_done = True
+        if self.settle():
             self.error = error
             self.answer(self)
 
-    def add_part(self, outputs: Outputs, stop: int, facts: BatchFacts) -> None:
-        """Take the outputs of the rows up to `stop`; answer when they are the last."""
+    def add_part(self, outputs: Outputs, start: int, stop: int, facts: BatchFacts) -> None:
+        """Take the outputs of some of the rows; answer when there are those of all.
+
+        Several instances may bring parts at the same time, and in any order.
+        """
         if self.is_done:
             return
-        self.parts.append(outputs)
         self.batch = facts
-        if stop == self.rows:
-            self.is_done = True
-            self.outputs = self.parts[0] if len(self.parts) == 1 else _join(self.parts)
+        self.parts[start] = outputs
+        self.rows_done[start] = stop - start
+        if sum(self.rows_done.values()) == self.rows and self.settle():
+            parts = [self.parts[first] for first in sorted(self.parts)]
+            self.outputs = parts[0] if len(parts) == 1 else _join(parts)
             self.answer(self)
 
 

@@ -1,27 +1,35 @@
-"""What bounds a queue, and what /metrics shows of it."""
+"""What bounds a queue, and what is shown of it."""
 
 import threading
 from dataclasses import dataclass
-
-from exporter import Child
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """How much may wait: rows and distinct keys of one model, and how long an idle device waits."""
+    """How much may wait, and how long.
+
+    `rows` and `keys` bound one model's queue; `max_delay_seconds` is how long an idle device waits
+    for more rows, `aging_seconds` after how long a job moves up a class, `instances` how many
+    batches are computed at once; `admits_late` takes what its deadline will catch in the queue.
+    """
 
     rows: int
     keys: int
-    max_delay_seconds: float
+    max_delay_seconds: float = 0.0
+    aging_seconds: float = 1.0
+    instances: int = 1
+    admits_late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QueueGauges:
-    """What /metrics shows of the queue."""
+class QueueGauges(Protocol):
+    """Where the state of a queue is shown."""
 
-    rows: Child
-    oldest: Child
-    predicted_wait: Child
+    def show_waiting(self, rows: int, oldest: float) -> None:
+        """Show the rows that wait and the monotonic seconds at which the oldest arrived, or 0."""
+
+    def show_wait(self, seconds: float) -> None:
+        """Show how long a row that arrives now is expected to wait."""
 
 
 class ByteBudget:
@@ -29,14 +37,14 @@ class ByteBudget:
 
     def __init__(self, limit: int) -> None:
         """Start empty."""
-        self._limit = limit
+        self.limit = limit
         self._used = 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
-        """Reserve `size` bytes if they fit."""
+    def take(self, size: int, *, share: float = 1.0) -> bool:
+        """Reserve `size` bytes if they fit into that share of the limit."""
         with self._lock:
-            if self._used + size > self._limit:
+            if self._used + size > share * self.limit:
                 return False
             self._used += size
             return True

@@ -5,7 +5,6 @@ collected per connection and sent by the batch thread itself, so a reply costs n
 """
 
 import contextlib
-import itertools
 import logging
 import os
 import selectors
@@ -14,23 +13,24 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 
-from serving import __version__
-from serving.errors import InternalError, Loading, PredictionError, WireError
+from serving.errors import InternalError, PredictionError, WireError
+from serving.prediction import ControlOutcome
+from serving.runner.announcements import Announcements
 from serving.runner.catalog import ModelCatalog
 from serving.runner.connection import Connection
 from serving.runner.frames import answer_frame, failure_frame, models_frame
-from serving.runner.job import BatchKey, Job
+from serving.runner.incoming import job_of
+from serving.runner.job import Job
+from serving.runner.loader import Control
 from serving.runner.queue import BatchQueue
 from serving.wire import (
     READ_BYTES,
     SOCKET_BUFFER_BYTES,
     Frame,
     FrameType,
-    decode_tensors,
     encode_frame,
 )
 
-LOADING_RETRY_SECONDS = 5.0
 PEER_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 logger = logging.getLogger(__name__)
@@ -40,27 +40,36 @@ class Receiver:
     """Accepts front-ends on a Unix socket until it is stopped."""
 
     def __init__(
-        self, listener: socket.socket, *, queues: Mapping[str, BatchQueue], max_payload_bytes: int
+        self,
+        listener: socket.socket,
+        *,
+        queues: Mapping[str, BatchQueue],
+        max_payload_bytes: int,
+        description: Mapping[str, object],
     ) -> None:
-        """Take over a listening Unix socket."""
+        """Take over a listening Unix socket; `description` is what a front-end is told first."""
         self.catalog: ModelCatalog
         self._queues = queues
+        self._description = description
         self._max_payload_bytes = max_payload_bytes
         self._selector = selectors.DefaultSelector()
         self._connections: set[Connection] = set()
         self._unflushed: set[Connection] = set()
         self._offered: set[BatchQueue] = set()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._alone = itertools.count()
         self._is_stopping = False
-        self._models_lock = threading.Lock()
+        self._announcements = Announcements(self._models_frame, give_up=self._break)
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._listener = listener
         self._listener.setblocking(False)  # noqa: FBT003
 
-    def start(self, catalog: ModelCatalog) -> None:
-        """Begin to accept front-ends, which are told of the catalog's models."""
+    def start(self, catalog: ModelCatalog, control: Callable[[Control], None]) -> None:
+        """Begin to accept front-ends, which are told of the catalog's models.
+
+        `control` takes the wishes that they pass on.
+        """
         self.catalog = catalog
+        self._control = control
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._thread.start()
@@ -86,15 +95,12 @@ class Receiver:
                 return
             connection.flush()
 
-    def broadcast_models(self) -> None:
-        """Tell every front-end which models there are, and in which states."""
-        # Built and put under one lock, or a newer table could overtake an older one.
-        with self._models_lock:
-            frame = self._models_frame()
-            for connection in list(self._connections):
-                connection.put(frame)
-        for connection in list(self._connections):
-            connection.flush()
+    def announce_models(self) -> None:
+        """Tell every front-end which models there are; return when all of them know.
+
+        Not for the receiver's own thread, which takes the acknowledgements.
+        """
+        self._announcements.announce(list(self._connections))
 
     def _run(self) -> None:
         while not self._is_stopping:
@@ -181,10 +187,21 @@ class Receiver:
             if job is not None:
                 self._queues[job.model].remove(job)
         elif frame.type == FrameType.HELLO:
-            connection.put(encode_frame(FrameType.WELCOME, 0, {"build": __version__}))
-            with self._models_lock:
-                connection.put(self._models_frame())
+            connection.put(encode_frame(FrameType.WELCOME, 0, self._description))
+            self._announcements.greet(connection)
             self._unflushed.add(connection)
+        elif frame.type == FrameType.MODELS_ACK:
+            self._announcements.acknowledge(connection, frame.request_id)
+        elif frame.type == FrameType.CONTROL:
+            self._take_control(connection, frame)
+
+    def _take_control(self, connection: Connection, frame: Frame) -> None:
+        def done(outcome: ControlOutcome) -> None:
+            head = outcome._asdict()
+            connection.put(encode_frame(FrameType.CONTROL_RESULT, frame.request_id, head))
+            connection.flush()
+
+        self._control(Control(frame.head["action"], frame.head["model"], done))
 
     def _predict(self, connection: Connection, frame: Frame) -> None:
         request_id = frame.request_id
@@ -195,7 +212,7 @@ class Receiver:
             self._unflushed.add(connection)
 
         try:
-            job = self._make_job(frame, answer)
+            job = job_of(frame, self.catalog, answer)
             connection.jobs[request_id] = job
             queue = self._queues[job.model]
             queue.offer(job)
@@ -214,48 +231,13 @@ class Receiver:
             error = InternalError("the server failed; its log says why")
             return failure_frame(request_id, error, (0, 0, 0))
 
-    def _make_job(self, frame: Frame, answer: Callable[[Job], None]) -> Job:
-        head = frame.head
-        served = self.catalog.find(head["model"], head["version"])
-        if served is None:
-            raise Loading(
-                f"model {head['model']} version {head['version']} is not ready",
-                retry_after_seconds=LOADING_RETRY_SECONDS,
-            )
-        try:
-            tensors = decode_tensors(head["inputs"], frame.payload)
-        except WireError as error:
-            logger.error("a front-end sent a bad tensor: %s", error)  # noqa: TRY400
-            raise InternalError("the server failed; its log says why") from error
-        signature = head["signature"]
-        is_batchable = served.batchable.get(signature)
-        if is_batchable is None:
-            # The version was loaded anew with other signatures while the request was on its way.
-            raise Loading(
-                f"model {head['model']} version {head['version']} has changed",
-                retry_after_seconds=1.0,
-            )
-        key: BatchKey = (
-            signature,
-            tuple((datatype, array.shape[1:]) for _, datatype, array in tensors),
-            0 if is_batchable else next(self._alone) + 1,
-        )
-        return Job(
-            model=head["model"],
-            version=head["version"],
-            signature=signature,
-            inputs=tuple(array for _, _, array in tensors),
-            rows=head["rows"],
-            size_bytes=len(frame.payload),
-            key=(head["version"], *key),
-            deadline_ns=head["deadline"],
-            answer=answer,
-            is_batchable=is_batchable,
-            wanted=None if head["outputs"] is None else tuple(head["outputs"]),
-        )
+    def _models_frame(self, number: int) -> bytes:
+        return models_frame(number, self.catalog.versions())
 
-    def _models_frame(self) -> bytes:
-        return models_frame(self.catalog.versions())
+    def _break(self, connection: Connection) -> None:
+        """End a connection from another thread."""
+        connection.is_broken = True
+        self._wake()
 
     def _close(self, connection: Connection) -> None:
         if connection not in self._connections:
@@ -263,7 +245,7 @@ class Receiver:
         self._connections.discard(connection)
         self._unflushed.discard(connection)
         self._selector.unregister(connection.socket)
-        connection.is_broken = True
+        self._announcements.forget(connection)
         connection.socket.close()
         # Nobody waits for these rows any more.
         for job in list(connection.jobs.values()):

@@ -1,7 +1,10 @@
 """A version that is being served, with everything a batch needs of it resolved."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from exporter import Child, Record, Recorder
 from serving.runner.loaded_model import LoadedModel
@@ -47,13 +50,20 @@ class BatchMetrics:
             self._traces.inc(number)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServedVersion:
-    """One ready version: the model, which of its signatures may be batched, and its metrics."""
+    """One loaded version: the model, which of its signatures may be batched, and its metrics.
+
+    `canary` is a signature and a row of its inputs that warm-up has computed, if there is one;
+    `last_batch` the monotonic second in which a batch or the canary was last done.
+    """
 
     model: str
     version: str
     loaded: LoadedModel
     metrics: BatchMetrics
     batchable: Mapping[str, bool]
+    canary: tuple[str, tuple[np.ndarray, ...]] | None = None
+    last_batch: float = field(default_factory=time.monotonic)
+    failures_in_a_row: int = 0
     traces_seen: int = 0

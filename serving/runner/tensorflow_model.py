@@ -20,6 +20,7 @@ from serving.errors import ModelLoadError
 from serving.model import Signature, TensorSpec
 
 SERVE_TAG = "serve"
+MEBIBYTE = 1 << 20
 DEFAULT_SIGNATURE = "serving_default"
 
 DATATYPES = {
@@ -38,15 +39,29 @@ DATATYPES = {
     tf.float64: "FP64",
     tf.string: "BYTES",
 }
+BFLOAT16 = tf.bfloat16.as_numpy_dtype  # its bits come as 16-bit integers
 TENSORFLOW_DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 
 
-def configure(*, intra_op_threads: int, inter_op_threads: int, gpu_memory_growth: bool) -> None:
+def configure(
+    *,
+    intra_op_threads: int,
+    inter_op_threads: int,
+    gpu_memory_growth: bool,
+    gpu_memory_limit_bytes: int | None = None,
+) -> None:
     """Set threads and GPU memory; to be called before the first operation, later changes raise."""
     tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
     tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads)
     for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, gpu_memory_growth)
+        if gpu_memory_limit_bytes is None:
+            tf.config.experimental.set_memory_growth(device, gpu_memory_growth)
+        else:
+            limit = tf.config.LogicalDeviceConfiguration(gpu_memory_limit_bytes / MEBIBYTE)
+            tf.config.set_logical_device_configuration(device, [limit])
+    # TensorFlow's threads start with its first operation, at the priority of who runs it. That must
+    # not be the loader, which is nicer than those who compute for callers.
+    tf.identity(0.0).numpy()
 
 
 def has_gpu() -> bool:
@@ -148,7 +163,10 @@ class TensorFlowModel:
     def call(self, signature: str, inputs: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
         """Compute one batch: inputs in the signature's order to outputs by name, in host memory."""
         dtypes = self._dtypes[signature]
-        tensors = [tf.constant(array, dtype) for dtype, array in zip(dtypes, inputs, strict=True)]
+        tensors = [
+            tf.constant(array.view(BFLOAT16) if dtype == tf.bfloat16 else array, dtype)
+            for dtype, array in zip(dtypes, inputs, strict=True)
+        ]
         outputs = self._functions[signature](*tensors)
         if signature in self._compiled_shapes:
             self._compiled_shapes[signature].add(tuple(array.shape for array in inputs))

@@ -1,15 +1,18 @@
-"""Warm-up.
+"""Warm-up: every batch size runs before a version is ready.
 
-Every batch size runs before a version is ready, and rows must not depend on each other.
+Rows are recorded ones or generated, and must not depend on each other to be batched.
 """
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
-from serving.model import NUMPY_DTYPES, Signature, TensorSpec
+from serving.codecs import CODECS
+from serving.errors import InvalidInput, ModelLoadError, NotOffered, TooLarge
+from serving.model import WIRE_DTYPES, ModelVersion, Signature, TensorSpec
 from serving.runner.durations import DurationEstimate
 from serving.runner.loaded_model import LoadedModel
 from serving.runner.sizes import BatchSizes
@@ -19,6 +22,10 @@ SEED = 20_260_101
 RELATIVE_TOLERANCE = 1e-2
 ABSOLUTE_TOLERANCE = 1e-4
 
+MAX_RECORDED_BYTES = 16 << 20
+
+Inputs = tuple[np.ndarray, ...]
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,42 +33,76 @@ logger = logging.getLogger(__name__)
 class WarmUpResult:
     """What warm-up learned of a signature.
 
-    Whether rows may share a call, and how long calls take.
+    Whether rows may share a call, how long calls take, and a row that it can compute, if known.
     """
 
     is_batchable: bool
-    seconds_by_rows: dict[int, float]
+    seconds_by_rows: dict[int, float] = field(default_factory=dict)
+    row: Inputs | None = None
 
-    def teach(self, durations: DurationEstimate) -> None:
+    def teach(self, estimate: DurationEstimate) -> None:
         """Seed an estimate with the measured calls."""
         for rows, seconds in self.seconds_by_rows.items():
-            durations.learn(rows, seconds)
+            estimate.learn(rows, seconds)
 
 
-def warm_up(model: LoadedModel, signature: Signature, sizes: BatchSizes) -> WarmUpResult:
-    """Run each size twice on generated inputs and compare rows computed together with rows alone.
+def read_recorded(file: Path, version: ModelVersion) -> dict[str, Inputs]:
+    """Return the recorded rows by signature; none where there is no file.
 
-    A signature without an unknown first dimension runs once as it is and is never batched. Inputs
-    that the model rejects fail nothing: the signature is served unmeasured, and the log says so.
+    The file is the body of a TensorFlow Serving request. Raises ModelLoadError when it is none for
+    this model: whoever recorded it wants it to be used.
+    """
+    try:
+        size = file.stat().st_size
+        if size > MAX_RECORDED_BYTES:
+            raise ModelLoadError(f"{file.name}: {size:,} bytes; at most {MAX_RECORDED_BYTES:,}")
+        decoded = CODECS["tf_serving"].decode(file.read_bytes(), version)
+    except FileNotFoundError:
+        return {}
+    except (InvalidInput, NotOffered, TooLarge) as error:
+        raise ModelLoadError(f"{file.name}: {error.message}") from error
+    except OSError as error:
+        raise ModelLoadError(f"{file.name}: {error.strerror}") from error
+    specs = version.signatures[decoded.signature].inputs
+    return {decoded.signature: tuple(decoded.inputs[spec.name] for spec in specs)}
+
+
+def warm_up(
+    model: LoadedModel,
+    signature: Signature,
+    sizes: BatchSizes,
+    *,
+    recorded: Inputs | None = None,
+    batching: str = "auto",
+) -> WarmUpResult:
+    """Run each size twice and compare rows computed together with rows alone.
+
+    `batching` may be `off`, or `force`, which trusts that rows are independent. A signature without
+    an unknown first dimension runs once as it is and is never batched. Generated inputs that the
+    model rejects fail nothing: the signature is served unmeasured, and the log says so. Raises
+    ModelLoadError for recorded inputs that it rejects.
     """
     if not _has_batch_dimension(signature):
-        _try(model, signature, rows=None)
-        return WarmUpResult(is_batchable=False, seconds_by_rows={})
-    seconds: dict[int, float] = {}
-    is_batchable = True
-    for rows in sizes.warm_up():
-        measured = _try(model, signature, rows=rows)
+        measured = _try(model, signature, rows=None, recorded=recorded)
+        row = None if measured is None else measured[2]
+        return WarmUpResult(is_batchable=False, row=row)
+    result = WarmUpResult(is_batchable=batching != "off")
+    for rows in (1,) if batching == "off" else sizes.warm_up():
+        measured = _try(model, signature, rows=rows, recorded=recorded)
         if measured is None:
-            return WarmUpResult(is_batchable=True, seconds_by_rows={})
-        seconds[rows], outputs, inputs = measured
-        is_batchable = is_batchable and _rows_are_independent(model, signature, inputs, outputs)
-    if not is_batchable:
+            return result
+        seconds, outputs, inputs = measured
+        result.seconds_by_rows[rows] = seconds
+        result = replace(result, row=tuple(array[:1] for array in inputs))
+        if batching == "auto" and not _rows_are_independent(model, signature, inputs, outputs):
+            result = replace(result, is_batchable=False)
+    if batching == "auto" and not result.is_batchable:
         logger.warning(
             "signature %s: a row's result depends on the other rows of its batch; "
             "requests are computed one by one",
             signature.name,
         )
-    return WarmUpResult(is_batchable, seconds)
+    return result
 
 
 def _has_batch_dimension(signature: Signature) -> bool:
@@ -71,26 +112,41 @@ def _has_batch_dimension(signature: Signature) -> bool:
     )
 
 
-_Measured = tuple[float, dict[str, np.ndarray], tuple[np.ndarray, ...]]
+_Measured = tuple[float, dict[str, np.ndarray], Inputs]
 
 
-def _try(model: LoadedModel, signature: Signature, *, rows: int | None) -> _Measured | None:
+def _try(
+    model: LoadedModel, signature: Signature, *, rows: int | None, recorded: Inputs | None
+) -> _Measured | None:
     """Return (seconds of the second call, its outputs, the inputs), or None when refused."""
     generator = np.random.default_rng(SEED)
     try:
-        inputs = tuple(_generate(spec, rows, generator) for spec in signature.inputs)
+        inputs = (
+            tuple(_generate(spec, rows, generator) for spec in signature.inputs)
+            if recorded is None
+            else tuple(_repeated(array, rows) for array in recorded)
+        )
         model.call(signature.name, inputs)
         begun = time.monotonic()
         outputs = model.call(signature.name, inputs)
     except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        if recorded is not None:
+            raise ModelLoadError(f"the model rejects its recorded warm-up: {reason}") from error
         # Generated inputs need not make sense to a model, for instance an index or a JSON text.
         logger.warning(
-            "signature %s rejects generated inputs, so it is served without warm-up: %s",
+            "signature %s rejects generated inputs, so it is served without warm-up; "
+            "put a warm_up.json with rows it takes beside the model: %s",
             signature.name,
-            " ".join(str(error).split())[:200],
+            reason,
         )
         return None
     return time.monotonic() - begun, outputs, inputs
+
+
+def _repeated(array: np.ndarray, rows: int | None) -> np.ndarray:
+    """Return so many rows of an array, from its beginning again where it has fewer."""
+    return array if rows is None else array[np.arange(rows) % len(array)]
 
 
 def _generate(spec: TensorSpec, rows: int | None, generator: np.random.Generator) -> np.ndarray:
@@ -98,7 +154,7 @@ def _generate(spec: TensorSpec, rows: int | None, generator: np.random.Generator
     shape = [1 if size == -1 else size for size in (spec.shape or (-1,))]
     if rows is not None:
         shape[0] = rows
-    dtype = NUMPY_DTYPES[spec.datatype]
+    dtype = WIRE_DTYPES[spec.datatype]
     if spec.datatype == "BYTES":
         return np.full(shape, b"", object)
     if dtype.kind == "f":
@@ -126,6 +182,8 @@ def _rows_are_independent(
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype.name == "bfloat16":
+        one, other = one.astype(np.float32), other.astype(np.float32)
     if one.dtype.kind in "fc":
         return np.allclose(
             one, other, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True

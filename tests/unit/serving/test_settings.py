@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from serving.errors import SettingsError
-from serving.settings import Settings, load_settings
+from serving.settings import Settings
+from serving.settings_reading import load_settings
 
 
 @pytest.fixture

@@ -1,0 +1,146 @@
+"""TensorFlow Serving's `:classify` and `:regress`, for models whose tensors they fit.
+
+https://www.tensorflow.org/tfx/serving/api_rest#classify_and_regress_api is the source of the
+format. An example joined with the context is a row of named inputs.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from serving.codecs.base import DecodedRequest, EncodedReply, ReplyOptions
+from serving.codecs.json_text import read_object
+from serving.codecs.rendering import dumps, nonfinite_mode, render_rows
+from serving.codecs.signature import require_equal_rows, signature_of
+from serving.codecs.tf_serving import DEFAULT_NONFINITE, read_rows
+from serving.codecs.values import FLOATS
+from serving.errors import InvalidInput, ModelError, NotOffered
+from serving.model import ModelVersion, Signature, TensorSpec
+from serving.quoting import kind_of, quoted, quoted_names
+
+_Document = dict[str, object]
+
+
+class ClassifyCodec:
+    """Decodes and encodes the bodies of `:classify`: a list of label and score for each example."""
+
+    protocol = "tf_serving"
+    takes_binary = False
+
+    def decode(
+        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+    ) -> DecodedRequest:
+        """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
+        del json_bytes
+        return read_object(body, partial(_read, version, "classify"))
+
+    def encode(
+        self,
+        request: DecodedRequest,
+        version: ModelVersion,
+        outputs: Mapping[str, np.ndarray],
+        options: ReplyOptions,
+    ) -> EncodedReply:
+        """Return the reply's body. The labels are the places in the output: "0", "1" and so on."""
+        (spec,) = version.signatures[request.signature].outputs
+        scores = _checked(outputs[spec.name], request.rows, dimensions=2)
+        mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
+        labels = [str(place) for place in range(scores.shape[1])]
+        flat = render_rows(spec.name, scores.reshape(-1), nonfinite=mode)
+        pairs = zip(labels * request.rows, flat, strict=True)
+        results = [[list(next(pairs)) for _ in labels] for _ in range(request.rows)]
+        return EncodedReply(dumps({"results": results}))
+
+
+class RegressCodec:
+    """Decodes and encodes the bodies of `:regress`: a number for each example."""
+
+    protocol = "tf_serving"
+    takes_binary = False
+
+    def decode(
+        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+    ) -> DecodedRequest:
+        """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
+        del json_bytes
+        return read_object(body, partial(_read, version, "regress"))
+
+    def encode(
+        self,
+        request: DecodedRequest,
+        version: ModelVersion,
+        outputs: Mapping[str, np.ndarray],
+        options: ReplyOptions,
+    ) -> EncodedReply:
+        """Return the reply's body."""
+        (spec,) = version.signatures[request.signature].outputs
+        values = _checked(outputs[spec.name], request.rows, dimensions=None).reshape(-1)
+        mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
+        return EncodedReply(dumps({"results": render_rows(spec.name, values, nonfinite=mode)}))
+
+
+def _read(version: ModelVersion, verb: str, document: _Document) -> DecodedRequest:
+    signature = signature_of(version, document.get("signature_name"))
+    _require_mapping(verb, signature, version)
+    examples = document.get("examples")
+    if not isinstance(examples, list):
+        said = f"got {kind_of(examples)}" if "examples" in document else "there is none"
+        raise InvalidInput(f'"examples" must be a list, {said}')
+    context = document.get("context", {})
+    if not isinstance(context, dict):
+        raise InvalidInput(f'"context" must be an object, got {kind_of(context)}')
+    rows = [_joined(index, example, context) for index, example in enumerate(examples)]
+    inputs = read_rows(rows, signature, "examples")
+    count = require_equal_rows({name: len(array) for name, array in inputs.items()})
+    return DecodedRequest(signature.name, inputs, count)
+
+
+def _joined(index: int, example: object, context: _Document) -> _Document:
+    if not isinstance(example, dict):
+        raise InvalidInput(f"examples[{index}] must be an object, got {kind_of(example)}")
+    twice = sorted(example.keys() & context.keys())
+    if twice:
+        raise InvalidInput(f"examples[{index}]: {quoted_names(twice)} is in the context, too")
+    return {**context, **example}
+
+
+def _require_mapping(verb: str, signature: Signature, version: ModelVersion) -> None:
+    """Raise NotOffered for a signature whose tensors have no form as classes or numbers."""
+    problem = _input_problem(signature) or _output_problem(verb, signature.outputs)
+    if problem:
+        raise NotOffered(
+            f"signature {quoted(signature.name)} {problem}, so :{verb} is not offered; use"
+            f" /v1/models/{version.model}:predict"
+        )
+
+
+def _input_problem(signature: Signature) -> str:
+    if signature.method_name.endswith(("/classify", "/regress")):
+        return "takes serialized examples"
+    return ""
+
+
+def _output_problem(verb: str, outputs: tuple[TensorSpec, ...]) -> str:
+    if len(outputs) != 1:
+        return f"has {len(outputs)} outputs"
+    (spec,) = outputs
+    shapes_fit = (
+        spec.shape is not None
+        and (
+            len(spec.shape) == 2  # noqa: PLR2004 - rows and classes
+            if verb == "classify"
+            else len(spec.shape) == 1 or spec.shape[1:] == (1,)
+        )
+    )
+    if spec.datatype not in FLOATS or not shapes_fit:
+        return f"has an output {quoted(spec.name)} of another form"
+    return ""
+
+
+def _checked(array: np.ndarray, rows: int, *, dimensions: int | None) -> np.ndarray:
+    """Return an output that has what the signature promised. Raises ModelError."""
+    is_right = array.ndim == dimensions if dimensions else array.size == rows
+    if array.shape[:1] != (rows,) or not is_right:
+        raise ModelError(f"the output has shape {list(array.shape)} for {rows} rows")
+    return array

@@ -1,0 +1,75 @@
+"""The model repository extension of the Open Inference Protocol: index, load, unload.
+
+Load and unload change what is served, so a token opens them.
+"""
+
+import hmac
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from serving.codecs.metadata import repository_index
+from serving.errors import ControlError, InvalidInput, NotOffered, UnknownModel
+from serving.prediction import RunnerClient
+from serving.routes.json_body import json_object
+from serving.settings import Settings
+
+MODEL = "/v2/repository/models/<name:model>"
+
+
+def make_blueprint(client: RunnerClient, settings: Settings) -> Blueprint:
+    """Return the views over the models that `client` knows."""
+    blueprint = Blueprint("repository", __name__)
+
+    @blueprint.post("/v2/repository/index")
+    def index() -> ResponseReturnValue:
+        only_ready = json_object(request).get("ready", False)
+        if not isinstance(only_ready, bool):
+            raise InvalidInput("ready must be true or false")
+        versions = client.table.versions.values()
+        rows = [row for found in versions for row in repository_index(found)]
+        return [row for row in rows if not only_ready or row["state"] == "READY"]
+
+    @blueprint.post(MODEL + "/load")
+    def load(model: str) -> ResponseReturnValue:
+        _authorize(settings)
+        _refuse_parameters(json_object(request))
+        _control(client, settings, "load", model)
+        return {}
+
+    @blueprint.post(MODEL + "/unload")
+    def unload(model: str) -> ResponseReturnValue:
+        _authorize(settings)
+        _control(client, settings, "unload", model)
+        return {}
+
+    return blueprint
+
+
+def _authorize(settings: Settings) -> None:
+    if settings.control_token is None:
+        raise ControlError("control_token is not set, so models cannot be changed here", "closed")
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    expected = settings.control_token.get_secret_value()
+    is_right = hmac.compare_digest(given.strip().encode(), expected.encode())
+    if scheme.lower() != "bearer" or not is_right:
+        raise ControlError("send the control token as a bearer token", "unauthorized")
+
+
+def _refuse_parameters(document: dict[str, object]) -> None:
+    """Refuse what would load something else than what lies in the model's folder."""
+    parameters = document.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise InvalidInput("parameters must be an object")
+    for name in parameters:
+        if name == "config" or name.startswith("file:"):
+            raise NotOffered(f'parameter "{name[:64]}" is not offered here: the folder decides')
+
+
+def _control(client: RunnerClient, settings: Settings, action: str, model: str) -> None:
+    if model not in settings.models:
+        served = ", ".join(sorted(settings.models))
+        raise UnknownModel(f'no model "{model[:64]}"; configured here: {served[:256]}')
+    outcome = client.control(action, model)
+    if outcome.error:
+        raise ControlError(outcome.error, "missing" if outcome.is_missing else "failed")

@@ -1,0 +1,276 @@
+"""The loader: one thread that keeps what is loaded equal to what lies in the model folders.
+
+It loads one version at a time, beside those that serve, and lets an old one go only when all that
+are wanted are ready: a version that cannot be loaded leaves the others as they are.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from serving.errors import Draining, ModelLoadError
+from serving.model import NO_VERSION, ModelVersion
+from serving.prediction import ControlOutcome
+from serving.runner.catalog import ModelCatalog
+from serving.runner.loading import LoadOptions, load_version
+from serving.runner.model_folder import Fingerprint, ModelFolder, ModelSource
+from serving.runner.queue import BatchQueue
+from serving.version_policy import VersionPolicy
+
+NICENESS = 10
+LONGEST_RETRY_SECONDS = 300.0
+DRAIN_POLL_SECONDS = 0.01
+NOTHING_THERE = (
+    "no version is there: expected saved_model.pb or a .keras file, or numeric version folders"
+    " that hold one"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Control(NamedTuple):
+    """A wish of the operator's: `action` is `load` or `unload`; `done` gets what came of it."""
+
+    action: str
+    model: str
+    done: Callable[[ControlOutcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderOptions:
+    """How the folders are watched and what happens to versions that fail or go."""
+
+    poll_seconds: float
+    load_retries: int
+    load_retry_seconds: float
+    swap: str
+    drain_version_seconds: float
+
+
+@dataclass(slots=True)
+class _Failure:
+    """How often a version could not be loaded, as what, and when to try again."""
+
+    fingerprint: Fingerprint
+    count: int
+    retry_at: float
+
+
+@dataclass(slots=True)
+class _Model:
+    """What the loader remembers of one model."""
+
+    folder: ModelFolder
+    policy: VersionPolicy
+    failures: dict[str, _Failure] = field(default_factory=dict)
+    # How its versions looked when it was unloaded; it stays so until they look otherwise.
+    unloaded_as: dict[str, Fingerprint] | None = None
+
+
+class Loader:
+    """Loads, swaps and unloads the versions of all models."""
+
+    def __init__(
+        self,
+        catalog: ModelCatalog,
+        models: Mapping[str, tuple[ModelFolder, VersionPolicy]],
+        *,
+        queues: Mapping[str, BatchQueue],
+        options: LoaderOptions,
+        loading: LoadOptions,
+        announce: Callable[[], None],
+    ) -> None:
+        """`announce` tells every front-end of the catalog and returns when all of them know."""
+        self._catalog = catalog
+        self._models = {name: _Model(*parts) for name, parts in models.items()}
+        self._queues = queues
+        self._options = options
+        self._loading = loading
+        self._announce = announce
+        self._wishes: queue.SimpleQueue[Control | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to load."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Load nothing more after what is being loaded."""
+        self._wishes.put(None)
+
+    def control(self, wish: Control) -> None:
+        """Have a wish fulfilled when its turn comes."""
+        self._wishes.put(wish)
+
+    def _run(self) -> None:
+        # Loading must not take the processor from those who compute for callers.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        while True:
+            for name in self._models:
+                self._reconcile(name)
+            try:
+                wish = self._wishes.get(timeout=self._options.poll_seconds)
+            except queue.Empty:
+                continue
+            if wish is None:
+                return
+            wish.done(self._fulfil(wish))
+
+    def _fulfil(self, wish: Control) -> ControlOutcome:
+        model = self._models[wish.model]
+        if wish.action == "unload":
+            sources = model.folder.look(at_once=True)
+            model.unloaded_as = {v: source.fingerprint for v, source in sources.items()}
+            self._unload_all(wish.model)
+            return ControlOutcome()
+        model.unloaded_as = None
+        model.failures.clear()
+        self._reconcile(wish.model, at_once=True)
+        for version in model.failures:
+            known = self._catalog.version(wish.model, version)
+            if known is not None:
+                return ControlOutcome(f"model {wish.model} version {version}: {known.error}")
+        if not self._catalog.loaded(wish.model):
+            return ControlOutcome(f"model {wish.model}: {NOTHING_THERE}", is_missing=True)
+        return ControlOutcome()
+
+    def _reconcile(self, name: str, *, at_once: bool = False) -> None:
+        """Load what is wanted and not loaded, then let go of what is loaded and not wanted."""
+        model = self._models[name]
+        sources = model.folder.look(at_once=at_once)
+        if model.unloaded_as is not None:
+            looks = {version: source.fingerprint for version, source in sources.items()}
+            if looks == model.unloaded_as:
+                return
+            model.unloaded_as = None
+        wanted = model.policy.choose(sources)
+        if not wanted:
+            self._note_nothing_there(name)
+            return
+        for version in wanted:
+            if self._catalog.find_loaded(name, version) is None:
+                self._try(name, model, sources[version], wanted)
+        if all(self._catalog.find(name, version) for version in wanted):
+            self._retire(name, keep=wanted)
+
+    def _note_nothing_there(self, name: str) -> None:
+        """Say that a model has nothing to load, unless something of it is known already."""
+        known = self._catalog.version(name, NO_VERSION)
+        if known is None or known.state == "failed":
+            return
+        folder = self._models[name].folder.path
+        logger.error("model %s: %s in %s", name, NOTHING_THERE, folder)
+        self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
+        self._catalog.note(replace(known, state="failed", step="", error=NOTHING_THERE))
+        self._announce()
+
+    def _try(self, name: str, model: _Model, source: ModelSource, wanted: list[str]) -> None:
+        """Load a version unless it has failed and its time has not come again."""
+        failure = model.failures.get(source.version)
+        if failure is not None and failure.fingerprint == source.fingerprint:
+            if time.monotonic() < failure.retry_at:
+                return
+        else:
+            failure = None
+        if self._options.swap == "stop_first":
+            self._retire(name, keep=wanted)
+        try:
+            self._load(name, source)
+        except Exception as error:
+            # A version that cannot be loaded must not keep others from being served.
+            self._note_failure(name, model, source, error, failure)
+        else:
+            model.failures.pop(source.version, None)
+
+    def _load(self, name: str, source: ModelSource) -> None:
+        version = ModelVersion(name, source.version, "loading", source.format.name, {})
+
+        def note(known: ModelVersion) -> None:
+            self._catalog.note(known)
+            self._announce()
+
+        version, served = load_version(
+            version, source, queue=self._queues[name], options=self._loading, note=note
+        )
+        self._catalog.add(version, served)
+        logger.info("model %s version %s is ready", name, source.version)
+        self._announce()
+
+    def _note_failure(
+        self,
+        name: str,
+        model: _Model,
+        source: ModelSource,
+        error: Exception,
+        failure: _Failure | None,
+    ) -> None:
+        # Callers are told that it failed, not where it lies: other errors may say that.
+        is_expected = isinstance(error, ModelLoadError)
+        reason = str(error).replace(str(source.path), "the model") if is_expected else ""
+        reason = reason or f"{type(error).__name__}; the server's log says why"
+        count = failure.count + 1 if failure is not None else 1
+        wait = self._options.load_retry_seconds * 2.0 ** min(count - 1, 30)
+        is_over = count > self._options.load_retries
+        retry_at = float("inf") if is_over else time.monotonic() + min(wait, LONGEST_RETRY_SECONDS)
+        model.failures[source.version] = _Failure(source.fingerprint, count, retry_at)
+        logger.log(
+            logging.ERROR,
+            "model %s version %s: %s (attempt %d; %s)",
+            name,
+            source.version,
+            error,
+            count,
+            "no more until its files change" if is_over else f"again in {wait:.0f} s",
+            exc_info=not is_expected,
+        )
+        self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
+        known = self._catalog.version(name, source.version) or ModelVersion(
+            name, source.version, "failed", source.format.name, {}
+        )
+        self._catalog.note(replace(known, state="failed", step="", error=reason, signatures={}))
+        self._announce()
+
+    def _unload_all(self, name: str) -> None:
+        self._retire(name, keep=[])
+        for known in self._catalog.versions():
+            if known.model == name and known.state != "unloaded":
+                self._catalog.note(replace(known, state="unloaded", step="", error=""))
+        self._announce()
+
+    def _retire(self, name: str, *, keep: list[str]) -> None:
+        """Let loaded versions go: no new requests, those that wait finish, then the memory."""
+        leaving = [one.version for one in self._catalog.loaded(name) if one.version not in keep]
+        if not leaving:
+            return
+        for version in leaving:
+            known = self._catalog.version(name, version)
+            assert known is not None
+            # Front-ends stop asking for it before this process stops taking requests for it.
+            self._catalog.note(replace(known, state="draining"))
+        self._announce()
+        waiting = self._queues[name]
+        for version in leaving:
+            self._catalog.close(name, version)
+            waiting.drain_version(version)
+            self._wait_until_drained(name, version)
+            known = self._catalog.version(name, version)
+            assert known is not None
+            self._catalog.drop(replace(known, state="unloaded"))
+            waiting.forget_version(version)
+            logger.info("model %s version %s is unloaded", name, version)
+        self._announce()
+
+    def _wait_until_drained(self, name: str, version: str) -> None:
+        waiting = self._queues[name]
+        deadline = time.monotonic() + self._options.drain_version_seconds
+        while waiting.holds(version) and time.monotonic() < deadline:
+            time.sleep(DRAIN_POLL_SECONDS)
+        waiting.fail_waiting(
+            Draining(f"model {name} version {version} is being unloaded", retry_after_seconds=1.0),
+            version,
+        )

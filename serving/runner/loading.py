@@ -1,0 +1,102 @@
+"""Loading one version: read, build, warm up, each step measured and told of."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from exporter import Recorder
+from serving.model import ModelVersion
+from serving.runner.model_folder import ModelSource
+from serving.runner.queue import BatchQueue
+from serving.runner.served import BatchMetrics, ServedVersion
+from serving.runner.warm_up import read_recorded, warm_up
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What loading needs beside the model: where it records, the device's label, `batching`."""
+
+    recorder: Recorder
+    device: str
+    batching: str
+
+
+def load_version(
+    version: ModelVersion,
+    source: ModelSource,
+    *,
+    queue: BatchQueue,
+    options: LoadOptions,
+    note: Callable[[ModelVersion], None],
+) -> tuple[ModelVersion, ServedVersion]:
+    """Return a version that is loaded and warm, with what is needed to serve it.
+
+    `note` gets the version at the beginning of each step. Raises ModelLoadError, or whatever the
+    libraries raise for a model that they cannot load.
+    """
+    known = version
+    steps = _StepClock(version, options.recorder)
+
+    def begin(step: str) -> None:
+        nonlocal known
+        steps.begin(step)
+        known = replace(known, state="warming" if step == "warm_up" else "loading", step=step)
+        note(known)
+
+    begin("read")
+    loaded = source.format.load(source.path, begin)
+    known = replace(known, signatures=dict(loaded.signatures))
+    begin("warm_up")
+    recorded = read_recorded(source.warm_up_file, known)
+    results = {
+        name: warm_up(
+            loaded,
+            signature,
+            queue.sizes,
+            recorded=recorded.get(name),
+            batching=options.batching,
+        )
+        for name, signature in loaded.signatures.items()
+    }
+    steps.end()
+    for name, result in results.items():
+        result.teach(queue.durations.of(version.version, name))
+    rows = {name: result.row for name, result in results.items() if result.row is not None}
+    first = known.default_signature if known.default_signature in rows else next(iter(rows), None)
+    served = ServedVersion(
+        model=version.model,
+        version=version.version,
+        loaded=loaded,
+        metrics=BatchMetrics(
+            options.recorder,
+            model=version.model,
+            version=version.version,
+            device=options.device,
+        ),
+        batchable={name: result.is_batchable for name, result in results.items()},
+        canary=None if first is None else (first, rows[first]),
+        traces_seen=loaded.trace_count(),
+    )
+    return replace(known, state="ready", step=""), served
+
+
+class _StepClock:
+    """Measures steps that follow each other."""
+
+    def __init__(self, version: ModelVersion, recorder: Recorder) -> None:
+        self._labels = {"model": version.model, "version": version.version}
+        self._recorder = recorder
+        self._step = ""
+        self._begun = 0.0
+
+    def begin(self, step: str) -> None:
+        self.end()
+        self._step, self._begun = step, time.monotonic()
+
+    def end(self) -> None:
+        if self._step:
+            child = self._recorder.child(
+                "inferometer_model_load_seconds", **self._labels, step=self._step
+            )
+            child.set(time.monotonic() - self._begun)
+            self._step = ""

@@ -1,0 +1,62 @@
+"""How a setting that holds several values is written in one text: `NAME=VALUE` with commas between.
+
+A TOML file may give the same as lists and tables.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+ALL_MODELS = "*"
+
+
+def split_list(value: object) -> object:
+    """Return the parts of a text that commas or spaces separate; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return [part for part in re.split(r"[,\s]+", value) if part]
+
+
+def split_models(value: object) -> object:
+    """Accept `name=path` items beside a mapping; a missing name is the last part of the path."""
+    if isinstance(value, Mapping):
+        return value
+    items = split_list(value)
+    if not isinstance(items, list):
+        return items
+    models: dict[str, str] = {}
+    for item in items:
+        name, equals, path = str(item).partition("=")
+        if not equals:
+            name, path = Path(item).name.removesuffix(".keras"), item
+        if name in models:
+            raise ValueError(f"model name {name!r} is given twice")
+        models[name] = path
+    return models
+
+
+def split_by_model(value: object) -> object:
+    """Accept `model=value` items beside a mapping; a value alone is for all models."""
+    items = split_list(value)
+    if not isinstance(items, list):
+        return items
+    values: dict[str, str] = {}
+    for item in items:
+        name, equals, text = str(item).rpartition("=")
+        values[name if equals else ALL_MODELS] = text
+    return values
+
+
+def split_labels(value: object) -> object:
+    """Accept `model:label=version` items beside a mapping of mappings."""
+    items = split_list(value)
+    if not isinstance(items, list):
+        return items
+    labels: dict[str, dict[str, str]] = {}
+    for item in items:
+        model, colon, label = str(item).partition(":")
+        label, equals, version = label.partition("=")
+        if not colon or not equals:
+            raise ValueError(f"{item[:64]!r}: expected MODEL:LABEL=VERSION")
+        labels.setdefault(model, {})[label] = version
+    return labels
