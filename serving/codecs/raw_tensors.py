@@ -65,7 +65,9 @@ def only_tensor(body: bytes, version: ModelVersion) -> tuple[TensorSpec, np.ndar
         )
     (spec,) = signature.inputs
     require_raw(spec)
-    row_shape = list(spec.row_shape or ())
+    if spec.row_shape is None:
+        raise InvalidInput("a raw body cannot tell a row of any shape")
+    row_shape = list(spec.row_shape)
     if spec.datatype == "BYTES":
         if math.prod(row_shape) != 1:
             raise InvalidInput(

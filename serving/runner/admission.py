@@ -50,11 +50,12 @@ class Admission:
         wait = self._workload.wait_seconds(job)
         own = self._workload.own_seconds(job)
         left = (job.deadline_ns - time.monotonic_ns()) / NANOSECONDS
-        if wait + own > left:
-            retry = max(0.0, wait + own - max(0.0, left))
+        # What is late already is no prediction: the queue drops it for what it is.
+        if wait + own > left > 0:
+            retry = wait + own - left
             raise PredictedLate(
                 f"model {self._model}: an answer is expected in {wait + own:.3f} s, the deadline is"
-                f" in {max(0.0, left):.3f} s; retry in {retry:.2f} s or allow more time",
+                f" in {left:.3f} s; retry in {retry:.2f} s or allow more time",
                 retry_after_seconds=retry,
             )
 

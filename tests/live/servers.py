@@ -143,6 +143,8 @@ def start_server(
     log_file = folder / f"server-{number}.log"
     command = [
         sys.executable, "-m", "serving", "serve", "--port=0", "--metrics-port=0",
+        # Nobody routes to these servers, and nobody scrapes them to the last.
+        "--pre-stop-seconds=0", "--linger-seconds=0",
         *(f"{name}={path}" for name, path in models.items()), *arguments,
     ]  # fmt: skip
     with log_file.open("wb") as log:

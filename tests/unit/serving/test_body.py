@@ -27,7 +27,7 @@ from serving.errors import (
     UnsupportedEncoding,
 )
 
-LIMITS = BodyLimits(1 << 20, 1 << 20, 512 << 10)
+LIMITS = BodyLimits(1 << 20, 1 << 20)
 BODY = b'{"instances":[[2,4]]}'
 
 
@@ -194,12 +194,6 @@ def test_only_the_declared_bytes_are_read() -> None:
             id="25-chunked",
         ),
         pytest.param(
-            declared(bytes(600 << 10)),
-            TooLarge,
-            "614,400 bytes of JSON; the limit is 524,288: send tensors in binary over /v2",
-            id="25-json",
-        ),
-        pytest.param(
             {
                 "HTTP_TRANSFER_ENCODING": "gzip, chunked",
                 "wsgi.input": Unreadable(),
@@ -259,7 +253,7 @@ def test_bad_bodies_are_refused(
 
 
 def test_body_may_be_as_large_as_the_limit() -> None:
-    limits = BodyLimits(len(BODY), len(BODY), len(BODY))
+    limits = BodyLimits(len(BODY), len(BODY))
 
     assert read(declared(BODY), limits).content == BODY
     assert read(chunked(in_chunks(BODY, 5)), limits).content == BODY

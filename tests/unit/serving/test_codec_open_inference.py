@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from serving.codecs import CODECS
-from serving.codecs.base import DecodedRequest
+from serving.codecs.base import DecodedRequest, ReplyOptions
 from serving.codecs.metadata import open_inference_metadata, open_inference_server
 from serving.errors import InvalidInput, NotOffered, PredictionError
 from serving.model import NUMPY_DTYPES, ModelVersion, Signature, TensorSpec
@@ -394,21 +394,6 @@ def test_bad_bodies_are_told_what_was_expected(name: str, document: object, mess
             'output "y": classification is not offered here; ask for the tensor',
             id="45-classification",
         ),
-        pytest.param(
-            {"inputs": [x(data=None, parameters={"binary_data_size": 8})]},
-            'input "x": binary_data_size: binary tensors are not offered yet; send data',
-            id="binary-input",
-        ),
-        pytest.param(
-            {"inputs": [x()], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]},
-            'output "y": binary_data: binary tensors are not offered yet; ask for JSON',
-            id="binary-output",
-        ),
-        pytest.param(
-            {"inputs": [x()], "parameters": {"binary_data_output": True}},
-            "binary_data_output: binary tensors are not offered yet; ask for JSON",
-            id="binary-reply",
-        ),
     ],
 )
 def test_what_cannot_be_ignored_is_not_offered(document: object, message: str) -> None:
@@ -420,7 +405,7 @@ def test_what_cannot_be_ignored_is_not_offered(document: object, message: str) -
 def test_reply_is_as_in_the_specification() -> None:
     request = decode("half", {"id": "42", "inputs": [x()], "outputs": [{"name": "y"}]})
 
-    body = CODEC.encode(request, HALF, {"y": float32([[1, 2]])}, nonfinite=None)
+    body = CODEC.encode(request, HALF, {"y": float32([[1, 2]])}, ReplyOptions()).body
 
     assert body == (
         b'{"model_name":"half","model_version":"1","id":"42","outputs":'
@@ -431,7 +416,7 @@ def test_reply_is_as_in_the_specification() -> None:
 def test_reply_has_no_id_where_none_was_given() -> None:
     request = decode("half", {"inputs": [x()]})
 
-    body = CODEC.encode(request, HALF, {"y": float32([[1, 2]])}, nonfinite=None)
+    body = CODEC.encode(request, HALF, {"y": float32([[1, 2]])}, ReplyOptions()).body
 
     assert list(json.loads(body)) == ["model_name", "model_version", "outputs"]
 
@@ -447,7 +432,9 @@ def test_reply_has_no_id_where_none_was_given() -> None:
 def test_outputs_are_filtered_and_ordered(wanted: list[object], names: list[str]) -> None:
     request = decode("pair", {"inputs": [A, N], "outputs": wanted})
 
-    body = CODEC.encode(request, PAIR, {"next": int64([4]), "sum": float32([6])}, nonfinite=None)
+    body = CODEC.encode(
+        request, PAIR, {"next": int64([4]), "sum": float32([6])}, ReplyOptions()
+    ).body
 
     assert [output["name"] for output in json.loads(body)["outputs"]] == names
 
@@ -463,7 +450,7 @@ def test_outputs_are_filtered_and_ordered(wanted: list[object], names: list[str]
 def test_nonfinite_numbers_are_null_by_default(nonfinite: str | None, data: bytes) -> None:
     request = decode("half", {"inputs": [x()]})
 
-    body = CODEC.encode(request, HALF, {"y": float32([[np.nan, 1]])}, nonfinite=nonfinite)
+    body = CODEC.encode(request, HALF, {"y": float32([[np.nan, 1]])}, ReplyOptions(nonfinite)).body
 
     assert b'"data":' + data + b"}]}" in body
 
@@ -472,7 +459,7 @@ def test_string_outputs_are_flat() -> None:
     request = DecodedRequest("serving_default", {}, 2, row_form=False)
     strings = np.array([[b"a", b"b"], [b"c", b"d"]], object)
 
-    body = CODEC.encode(request, TEXT, {"t": strings, "t_bytes": strings}, nonfinite=None)
+    body = CODEC.encode(request, TEXT, {"t": strings, "t_bytes": strings}, ReplyOptions()).body
 
     plain, encoded = json.loads(body)["outputs"]
     assert plain == {
@@ -489,7 +476,7 @@ def test_string_output_that_is_no_text_names_its_row() -> None:
     strings = np.array([[b"a", b"b"], [b"c", b"\xff"]], object)
 
     with pytest.raises(InvalidInput) as caught:
-        CODEC.encode(request, TEXT, {"t": strings}, nonfinite=None)
+        CODEC.encode(request, TEXT, {"t": strings}, ReplyOptions())
 
     assert caught.value.message == (
         'output "t", row 1 is not UTF-8; name it t_bytes or ask for binary_data over /v2'
@@ -512,8 +499,8 @@ def test_arrays_come_back_through_reply_and_request(
             DecodedRequest("serving_default", {}, len(array), row_form=False),
             version,
             {"x": array},
-            nonfinite="token",
-        )
+            ReplyOptions("token"),
+        ).body
     )
     (tensor,) = reply["outputs"]
     if is_nested:
@@ -564,7 +551,7 @@ def test_server_metadata_names_the_server() -> None:
     document = open_inference_server()
 
     assert (document["name"], document["version"]) == ("inferometer", "0.1.0")
-    assert "binary_tensor_data" not in json.dumps(document)
+    assert "binary_tensor_data" in document["extensions"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from serving.codecs import CODECS
-from serving.codecs.base import DecodedRequest
+from serving.codecs.base import DecodedRequest, ReplyOptions
 from serving.codecs.finite import reject_nonfinite
 from serving.codecs.metadata import tf_serving_metadata, tf_serving_status
 from serving.errors import InvalidInput, ModelError, NotOffered, PredictionError
@@ -78,7 +78,8 @@ def replied(version: ModelVersion, outputs: dict[str, np.ndarray], **options: ob
         "serving_default", {}, rows, row_form=bool(options.get("row_form", True))
     )
     mode = options.get("nonfinite")
-    return CODEC.encode(request, version, outputs, nonfinite=None if mode is None else str(mode))
+    options = ReplyOptions(None if mode is None else str(mode))
+    return CODEC.encode(request, version, outputs, options).body
 
 
 @pytest.mark.parametrize(
@@ -611,7 +612,7 @@ def test_output_with_another_number_of_rows_is_a_model_error() -> None:
     request = DecodedRequest("serving_default", {}, 3)
 
     with pytest.raises(ModelError, match='output "y" has 2 rows, the request has 3'):
-        CODEC.encode(request, LOG, {"y": float32([1, 2])}, nonfinite=None)
+        CODEC.encode(request, LOG, {"y": float32([1, 2])}, ReplyOptions())
 
 
 @given(data=st.data(), datatype=st.sampled_from(NUMERIC), row_form=st.booleans())

@@ -5,7 +5,12 @@ import re
 import pytest
 
 from serving.errors import InvalidInput
-from serving.request_headers import request_id_of, timeout_seconds_of, validate_priority
+from serving.request_headers import (
+    json_bytes_of,
+    priority_of,
+    request_id_of,
+    timeout_seconds_of,
+)
 
 OWN = "HTTP_X_REQUEST_TIMEOUT_MS"
 ENVOY = "HTTP_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS"
@@ -60,15 +65,39 @@ def test_malformed_time_of_the_caller_is_refused(text: str) -> None:
         timeout_seconds_of({OWN: text}, 30)
 
 
-@pytest.mark.parametrize("environ", [{}, *({PRIORITY: text} for text in ("0", "1", "2", "3", "9"))])
-def test_numbers_are_priorities(environ: dict[str, object]) -> None:
-    validate_priority(environ)
+@pytest.mark.parametrize(
+    ("environ", "priority"),
+    [
+        ({}, 2),
+        *(({PRIORITY: text}, int(text)) for text in "123"),
+        ({PRIORITY: "0"}, 2),
+        ({PRIORITY: "9"}, 2),
+    ],
+)
+def test_numbers_are_priorities(environ: dict[str, object], priority: int) -> None:
+    assert priority_of(environ) == priority
+
+
+LENGTH = "HTTP_INFERENCE_HEADER_CONTENT_LENGTH"
+
+
+@pytest.mark.parametrize(
+    ("environ", "size"), [({}, None), ({LENGTH: "0"}, 0), ({LENGTH: " 8 "}, 8)]
+)
+def test_header_says_how_much_is_json(environ: dict[str, object], size: int | None) -> None:
+    assert json_bytes_of(environ, 8) == size
+
+
+@pytest.mark.parametrize("text", ["-1", "abc", "9", "", "1.0", "8" * 400])
+def test_40_length_that_is_none_or_beyond_the_body_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^Inference-Header-Content-Length must be"):
+        json_bytes_of({LENGTH: text}, 8)
 
 
 @pytest.mark.parametrize("text", ["high", "", "-1", "1.5"])
 def test_other_priorities_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        validate_priority({PRIORITY: text})
+        priority_of({PRIORITY: text})
 
     assert caught.value.message == (
         f'X-Request-Priority must be 1 (high), 2 (normal) or 3 (low); got "{text}"'

@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as arrays
 
 from serving.errors import WireError
 from serving.model import NUMPY_DTYPES
-from serving.wire import Frame, FrameReader, FrameType, decode_tensors, encode_frame, encode_tensor
+from serving.tensors import decode_tensors, encode_tensor
+from serving.wire import Frame, FrameReader, FrameType, encode_frame
 
 NUMERIC = sorted(set(NUMPY_DTYPES) - {"BYTES"})
 
