@@ -67,7 +67,10 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version of one model in one state. `error` says why it failed, else it is empty."""
+    """One version of one model in one state. `error` says why it failed, else it is empty.
+
+    `is_first` versions were there at the start: until each has been tried, the server is not ready.
+    """
 
     model: str
     version: str
@@ -76,6 +79,7 @@ class ModelVersion:
     signatures: dict[str, Signature]
     error: str = ""
     step: str = ""
+    is_first: bool = False
 
     @property
     def default_signature(self) -> str:

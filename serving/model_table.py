@@ -92,11 +92,10 @@ class ModelTable:
         if not self.is_known:
             return ["no runner is ready yet"]
         return [
-            _reason(versions[0])
+            _reason(found[0])
             for versions in self.versions.values()
-            if not any(version.state == "ready" for version in versions)
-            # What an operator has unloaded is as it should be.
-            and not all(version.state == "unloaded" for version in versions)
+            for found in [_missing(versions)]
+            if found
         ]
 
 
@@ -140,6 +139,17 @@ def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]
     real = {model for model, version in best if version != NO_VERSION}
     versions = [v for (model, name), v in best.items() if name != NO_VERSION or model not in real]
     return replace(table_of(versions), is_known=bool(known), labels=labels)
+
+
+def _missing(versions: tuple[ModelVersion, ...]) -> list[ModelVersion]:
+    """Return the versions for which a model is not ready; none where it is."""
+    awaited = [one for one in versions if one.is_first and one.state in {"loading", "warming"}]
+    if awaited:
+        return awaited
+    # What an operator has unloaded is as it should be.
+    is_served = any(one.state == "ready" for one in versions)
+    is_unloaded = all(one.state == "unloaded" for one in versions)
+    return [] if is_served or is_unloaded else list(versions)
 
 
 def _rank(version: ModelVersion) -> int:

@@ -115,7 +115,8 @@ class RunnerStatus:
     def wait_seconds(self, model: str) -> float:
         """Return how long a row that arrives now is expected to wait."""
         free_at_ns = self._fields[self._first_of[model] + 1]
-        return max(0, free_at_ns - time.monotonic_ns()) / NANOSECONDS
+        # What has taken longer than expected is expected to take as much longer again.
+        return abs(free_at_ns - time.monotonic_ns()) / NANOSECONDS if free_at_ns else 0.0
 
     def canary_failures(self, model: str) -> int:
         """Return how often a model's canary has failed in a row."""

@@ -67,6 +67,7 @@ class _Model:
 
     folder: ModelFolder
     policy: VersionPolicy
+    has_begun: bool = False
     failures: dict[str, _Failure] = field(default_factory=dict)
     # How its versions looked when it was unloaded; it stays so until they look otherwise.
     unloaded_as: dict[str, Fingerprint] | None = None
@@ -152,6 +153,12 @@ class Loader:
         if not wanted:
             self._note_nothing_there(name)
             return
+        if not model.has_begun:
+            model.has_begun = True
+            for version in wanted:
+                format_name = sources[version].format.name
+                first = ModelVersion(name, version, "loading", format_name, {}, is_first=True)
+                self._catalog.note(first)
         for version in wanted:
             if self._catalog.find_loaded(name, version) is None:
                 self._try(name, model, sources[version], wanted)
@@ -188,7 +195,15 @@ class Loader:
             model.failures.pop(source.version, None)
 
     def _load(self, name: str, source: ModelSource) -> None:
-        version = ModelVersion(name, source.version, "loading", source.format.name, {})
+        known = self._catalog.version(name, source.version)
+        version = ModelVersion(
+            name,
+            source.version,
+            "loading",
+            source.format.name,
+            {},
+            is_first=known is not None and known.is_first,
+        )
 
         def note(known: ModelVersion) -> None:
             self._catalog.note(known)
@@ -232,7 +247,9 @@ class Loader:
         known = self._catalog.version(name, source.version) or ModelVersion(
             name, source.version, "failed", source.format.name, {}
         )
-        self._catalog.note(replace(known, state="failed", step="", error=reason, signatures={}))
+        self._catalog.note(
+            replace(known, state="failed", step="", error=reason, signatures={}, is_first=False)
+        )
         self._announce()
 
     def _unload_all(self, name: str) -> None:

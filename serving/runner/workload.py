@@ -86,7 +86,8 @@ class Workload:
         The rest of the running batches and the full batches ahead, divided by the instances.
         """
         now = time.monotonic_ns()
-        rest = sum(max(0, until - now) for _, until in self._running.values()) / NANOSECONDS
+        # What has taken longer than expected is expected to take as much longer again.
+        rest = sum(abs(until - now) for _, until in self._running.values()) / NANOSECONDS
         ahead = sum(self._seconds_of(lanes, job) for lanes in self.lanes.values())
         return (rest + ahead) / self._instances
 

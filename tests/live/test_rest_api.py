@@ -1,25 +1,29 @@
 """Every reply of the REST API: the checklist of its specification, row by row, on a real server."""
 
 import gzip
-import http.client
-import json
 import re
 import secrets
 import socket
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from email.message import Message
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.servers import Server, start_server, total, wait_for
+from tests.live.rest import (
+    TIMEOUT_SECONDS,
+    Client,
+    Reply,
+    check_error,
+    chunk,
+    head,
+    parsed,
+    rest_of,
+)
+from tests.live.servers import start_server, total, wait_for
 
 MODELS = (
     "half", "step", "pair", "log", "text", "nap", "picky", "together", "rows", "ragged",
@@ -32,8 +36,10 @@ SETTINGS = (
     "--max-decompressed-bytes=1048576",
     "--max-json-bytes=524288",
     "--workers=2",
+    "--versions=step=all",
+    "--version-labels=step:stable=1,step:canary=2",
+    "--control-token=open-sesame",
 )
-TIMEOUT_SECONDS = 20.0
 PHASES = ("parse", "queue", "assemble", "compute", "deliver", "render")
 
 HALF = "/v1/models/half:predict"
@@ -54,117 +60,6 @@ Y = {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
 A = {"name": "a", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
 N = {"name": "n", "shape": [1], "datatype": "INT64", "data": [3]}
 SECONDS = {"name": "x", "shape": [1], "datatype": "FP32"}
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply as it came; no redirect was followed, nothing was decoded."""
-
-    status: int
-    headers: Message
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class Client:
-    """Asks a server and keeps count of the prediction requests."""
-
-    server: Server
-    sent: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        parts = urlsplit(self.server.url)
-        return str(parts.hostname), int(parts.port or 0)
-
-    def count(self) -> None:
-        with self.lock:
-            self.sent += 1
-
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Reply:
-        """Send a request that is no prediction."""
-        connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT_SECONDS)
-        try:
-            connection.request(method, path, _encoded(body), dict(headers or {}))
-            response = connection.getresponse()
-            return Reply(response.status, response.headers, response.read())
-        finally:
-            connection.close()
-
-    def predict(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
-        """Send a request that the prediction metrics count."""
-        self.count()
-        return self.ask("POST", path, body, headers)
-
-    def exchange(self, sent: bytes, *, half_closes: bool = False) -> Reply:
-        """Send a prediction request as it is and read until the server closes the connection."""
-        self.count()
-        with socket.create_connection(self.address, timeout=TIMEOUT_SECONDS) as connection:
-            # A server that refuses a body may close before it was all sent.
-            with suppress(ConnectionError):
-                connection.sendall(sent)
-            if half_closes:
-                connection.shutdown(socket.SHUT_WR)
-            return _parsed(_rest(connection))
-
-    def failures(self, reason: str, **labels: str) -> float:
-        return self.server.value("inferometer_request_failures_total", reason=reason, **labels)
-
-
-def _encoded(body: Any) -> bytes | None:
-    if body is None or isinstance(body, bytes):
-        return body
-    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
-
-
-def _rest(connection: socket.socket) -> bytes:
-    received = b""
-    while piece := connection.recv(65536):
-        received += piece
-    return received
-
-
-def _parsed(received: bytes) -> Reply:
-    head, _, body = received.partition(b"\r\n\r\n")
-    line, _, fields = head.decode().partition("\r\n")
-    headers = Message()
-    for text in fields.splitlines():
-        name, _, value = text.partition(":")
-        headers[name] = value.strip()
-    return Reply(int(line.split()[1]), headers, body)
-
-
-def _head(path: str, *fields: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *fields, "", ""]).encode()
-
-
-def _chunk(data: bytes) -> bytes:
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
-
-
-def _like(message: str) -> re.Pattern[str]:
-    """Return what matches the message, in which … stands for any text, as in the specification."""
-    return re.compile(".*".join(map(re.escape, message.split("…"))), re.DOTALL)
-
-
-def _check_error(reply: Reply, status: int, reason: str, message: str) -> None:
-    assert (status, reason) == (reply.status, reply.json["reason"]), reply.text
-    assert _like(message).fullmatch(reply.json["error"]), reply.json["error"]
-    assert reply.json["request_id"] == reply.headers["X-Request-ID"]
-    assert "application/json" == reply.headers["Content-Type"]
-    assert "no-store" == reply.headers["Cache-Control"]
-    assert (status == 503) == ("Retry-After" in reply.headers)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +117,39 @@ ANSWERS = [
         '{"instances":[1]}',
         '{"predictions":[3.0]}',
         id="16-version",
+    ),
+    pytest.param(
+        "/v1/models/step/versions/01:predict",
+        '{"instances":[1]}',
+        '{"predictions":[2.0]}',
+        id="16-leading-zero",
+    ),
+    pytest.param(
+        "/v1/models/step/labels/stable:predict",
+        '{"instances":[1]}',
+        '{"predictions":[2.0]}',
+        id="16-stable",
+    ),
+    pytest.param(
+        "/v1/models/step/labels/canary:predict",
+        '{"instances":[1]}',
+        '{"predictions":[3.0]}',
+        id="16-canary",
+    ),
+    pytest.param(
+        "/v1/models/half:classify",
+        '{"examples":[{"x":[2,4]},{"x":[0,1]}]}',
+        '{"results":[[["0",1.0],["1",2.0]],[["0",0.0],["1",0.5]]]}',
+        id="30-classify",
+    ),
+    pytest.param(
+        "/v1/models/step:regress", '{"examples":[{"x":1}]}', '{"results":[3.0]}', id="30-regress"
+    ),
+    pytest.param(
+        "/v1/models/step:regress",
+        '{"examples":[{},{}],"context":{"x":1}}',
+        '{"results":[3.0,3.0]}',
+        id="30-context",
     ),
     pytest.param("/V1/Models/half:PREDICT", FIRST, FIRST_ANSWER, id="19-any-case"),
     pytest.param("/v1/models/half%3Apredict", FIRST, FIRST_ANSWER, id="19-percent-encoded"),
@@ -315,7 +243,11 @@ def test_prediction_is_answered_with_this_document(
 ) -> None:
     reply = client.predict(path, body)
 
-    assert (200, answer) == (reply.status, reply.json)
+    document = reply.json
+    if path.startswith("/v2"):
+        # 47: each prediction has an id of its own.
+        assert {"prediction_id": reply.headers["X-Prediction-ID"]} == document.pop("parameters")
+    assert (200, answer) == (reply.status, document)
 
 
 def test_1_answer_has_every_header(client: Client) -> None:
@@ -324,6 +256,8 @@ def test_1_answer_has_every_header(client: Client) -> None:
     assert "application/json" == reply.headers["Content-Type"]
     assert "no-store" == reply.headers["Cache-Control"]
     assert "1" == reply.headers["X-Model-Version"]
+    assert re.fullmatch("[A-Za-z0-9_-]{22}", reply.headers["X-Prediction-ID"])
+    assert "X-Feedback-Token" not in reply.headers
     assert re.fullmatch("[0-9a-f]{32}", reply.headers["X-Request-ID"])
 
 
@@ -592,7 +526,7 @@ def test_invalid_input_is_refused_and_counted(
 
     reply = client.predict(path, body)
 
-    _check_error(reply, 400, INVALID, message)
+    check_error(reply, 400, INVALID, message)
     assert 1 == client.failures(INVALID) - before
 
 
@@ -604,21 +538,21 @@ OTHER_REFUSALS = [
         "/v1/models/step/versions/9:predict",
         '{"instances":[1]}',
         (404, "unknown_version"),
-        "model step has no version 9; ready: 2",
+        "model step has no version 9; ready: 1, 2",
         id="17-version",
     ),
     pytest.param(
         "/v2/models/step/versions/9/infer",
         {"inputs": []},
         (404, "unknown_version"),
-        "model step has no version 9; ready: 2",
+        "model step has no version 9; ready: 1, 2",
         id="17-open-inference",
     ),
     pytest.param(
         "/v1/models/step/labels/old:predict",
         '{"instances":[1]}',
         (404, "unknown_version"),
-        'no label "old"; there are none',
+        'no label "old"; there are: canary, stable',
         id="17-label",
     ),
     pytest.param(
@@ -692,7 +626,7 @@ def test_refusal_has_its_status_and_is_counted(
 
     reply = client.predict(path, body)
 
-    _check_error(reply, *failure, message)
+    check_error(reply, *failure, message)
     assert 1 == client.failures(failure[1]) - before
 
 
@@ -719,7 +653,7 @@ def test_error_of_a_prediction_shows_its_phases(client: Client) -> None:
 def test_13_input_that_is_not_finite_is_refused_where_asked(strict: Client) -> None:
     reply = strict.predict(LOG, '{"instances":[NaN]}')
 
-    _check_error(reply, 400, INVALID, "instances[0]: NaN is not finite")
+    check_error(reply, 400, INVALID, "instances[0]: NaN is not finite")
 
 
 ENCODED = [
@@ -753,7 +687,7 @@ def test_encoded_body_is_refused(
 ) -> None:
     reply = client.predict(HALF, body, {"Content-Encoding": encoding})
 
-    _check_error(reply, *failure, message)
+    check_error(reply, *failure, message)
 
 
 def test_24_unsupported_encoding_names_the_supported(client: Client) -> None:
@@ -774,14 +708,22 @@ TIMEOUTS = [
 
 @pytest.mark.parametrize(("headers", "status"), TIMEOUTS)
 def test_caller_can_shorten_the_time(client: Client, headers: dict[str, str], status: int) -> None:
-    assert status == client.predict(NAP, '{"instances":[0.3]}', headers).status
+    def batches() -> float:
+        return client.server.value("inferometer_batches_total", model="nap")
+
+    before = batches()
+
+    reply = client.predict(NAP, '{"instances":[0.3]}', headers)
+
+    wait_for(lambda: batches() == before + 1, "nap is idle again")
+    assert status == reply.status
 
 
 @pytest.mark.parametrize("timeout", ["abc", "0", "-1", "1.5"])
 def test_44_malformed_time_of_the_caller_is_refused(client: Client, timeout: str) -> None:
     reply = client.predict(NAP, '{"instances":[0]}', {"X-Request-Timeout-Ms": timeout})
 
-    _check_error(reply, 400, INVALID, f"X-Request-Timeout-Ms …{timeout}…")
+    check_error(reply, 400, INVALID, f"X-Request-Timeout-Ms …{timeout}…")
 
 
 def test_44_time_of_zero_is_the_default(client: Client) -> None:
@@ -1050,30 +992,30 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 
 def test_25_chunked_body_is_read(client: Client) -> None:
-    body = _chunk(FIRST[:7]) + _chunk(FIRST[7:]) + _chunk(b"")
+    body = chunk(FIRST[:7]) + chunk(FIRST[7:]) + chunk(b"")
 
-    reply = client.exchange(_head(HALF, CHUNKED, "Connection: close") + body)
+    reply = client.exchange(head(HALF, CHUNKED, "Connection: close") + body)
 
     assert (200, FIRST_ANSWER) == (reply.status, reply.text)
 
 
 def test_25_chunked_body_over_the_limit_is_refused(client: Client) -> None:
-    body = _chunk(b" " * 65536) * 32 + _chunk(b"")
+    body = chunk(b" " * 65536) * 32 + chunk(b"")
 
-    reply = client.exchange(_head(HALF, CHUNKED) + body)
+    reply = client.exchange(head(HALF, CHUNKED) + body)
 
-    _check_error(reply, 413, "too_large", "…1,048,576…")
+    check_error(reply, 413, "too_large", "…1,048,576…")
 
 
 def test_25_declared_length_over_the_limit_is_refused_at_once(client: Client) -> None:
-    reply = client.exchange(_head(HALF, "Content-Length: 3000000"))
+    reply = client.exchange(head(HALF, "Content-Length: 3000000"))
 
     message = "body of 3,000,000 bytes; the limit is 1,048,576"
-    _check_error(reply, 413, "too_large", message)
+    check_error(reply, 413, "too_large", message)
 
 
 def test_25_reply_before_the_body_says_that_the_connection_closes(client: Client) -> None:
-    reply = client.exchange(_head(HALF, "Content-Length: 3000000"))
+    reply = client.exchange(head(HALF, "Content-Length: 3000000"))
 
     assert "close" == reply.headers["Connection"]
 
@@ -1082,27 +1024,27 @@ def test_26_expectation_is_met_before_the_body_is_sent(client: Client) -> None:
     client.count()
     length = f"Content-Length: {len(FIRST)}"
     with socket.create_connection(client.address, timeout=TIMEOUT_SECONDS) as connection:
-        connection.sendall(_head(HALF, length, "Expect: 100-continue", "Connection: close"))
+        connection.sendall(head(HALF, length, "Expect: 100-continue", "Connection: close"))
         first = connection.recv(65536)
         connection.sendall(FIRST)
-        reply = _parsed(_rest(connection))
+        reply = parsed(rest_of(connection))
 
     assert b"HTTP/1.1 100 Continue\r\n\r\n" == first
     assert (200, FIRST_ANSWER) == (reply.status, reply.text)
 
 
 def test_26_other_transfer_encoding_is_not_offered(client: Client) -> None:
-    body = _chunk(gzip.compress(FIRST)) + _chunk(b"")
+    body = chunk(gzip.compress(FIRST)) + chunk(b"")
 
-    reply = client.exchange(_head(HALF, "Transfer-Encoding: gzip, chunked") + body)
+    reply = client.exchange(head(HALF, "Transfer-Encoding: gzip, chunked") + body)
 
-    _check_error(reply, 501, INVALID, "Transfer-Encoding …")
+    check_error(reply, 501, INVALID, "Transfer-Encoding …")
 
 
 def test_27_body_that_ends_early_is_refused(client: Client) -> None:
-    reply = client.exchange(_head(HALF, "Content-Length: 10") + b"abc", half_closes=True)
+    reply = client.exchange(head(HALF, "Content-Length: 10") + b"abc", half_closes=True)
 
-    _check_error(reply, 400, INVALID, "body ended after 3 of 10 bytes")
+    check_error(reply, 400, INVALID, "body ended after 3 of 10 bytes")
 
 
 @pytest.mark.parametrize(
@@ -1113,27 +1055,27 @@ def test_27_body_that_ends_early_is_refused(client: Client) -> None:
     ],
 )
 def test_malformed_chunk_is_refused(client: Client, body: bytes) -> None:
-    reply = client.exchange(_head(HALF, CHUNKED) + body)
+    reply = client.exchange(head(HALF, CHUNKED) + body)
 
-    _check_error(reply, 400, INVALID, "…")
+    check_error(reply, 400, INVALID, "…")
 
 
 @pytest.mark.parametrize(
     "sent",
     [
         pytest.param(
-            _head(HALF, "Content-Length: 10", "X-Request-Timeout-Ms: 200") + b"abc",
+            head(HALF, "Content-Length: 10", "X-Request-Timeout-Ms: 200") + b"abc",
             id="27-declared",
         ),
         pytest.param(
-            _head(HALF, CHUNKED, "X-Request-Timeout-Ms: 200") + _chunk(b"abc"), id="27-chunked"
+            head(HALF, CHUNKED, "X-Request-Timeout-Ms: 200") + chunk(b"abc"), id="27-chunked"
         ),
     ],
 )
 def test_body_that_never_arrives_costs_the_connection(client: Client, sent: bytes) -> None:
     reply = client.exchange(sent)
 
-    _check_error(reply, 408, "deadline_exceeded", "…")
+    check_error(reply, 408, "deadline_exceeded", "…")
 
 
 # Several requests at once.
@@ -1181,7 +1123,7 @@ def test_61_row_too_many_is_refused_while_the_model_is_busy(client: Client) -> N
     was_busy = busy.is_alive()
     for thread in (busy, waiting):
         thread.join()
-    _check_error(refused, 503, "queue_full", "model nap: 8 of 8 rows are waiting; retry in … s")
+    check_error(refused, 503, "queue_full", "model nap: 8 of 8 rows are waiting; retry in … s")
     assert 1 <= int(refused.headers["Retry-After"]) <= 30
     assert 0 < refused.json["retry_after_seconds"]
     assert was_busy
