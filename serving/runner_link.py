@@ -133,7 +133,12 @@ class RunnerLink:
                 self._take(frame)
         except BlockingIOError:
             return
-        except (OSError, WireError) as error:
+        except WireError as error:
+            # Readiness says so: after a partial upgrade the two may not speak one protocol.
+            self.refusal = f"the runner cannot be understood: {error}"
+            logger.error("the connection to the runner ended: %s", error)  # noqa: TRY400
+            data = b""
+        except OSError as error:
             logger.warning("the connection to the runner ended: %s", error)
             data = b""
         if not data:

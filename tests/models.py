@@ -77,6 +77,21 @@ class Picky(tf.Module):
             return {"y": tf.identity(x)}
 
 
+class Sick(tf.Module):
+    """Computes well until a row is 666; from then on every call fails, as on a broken device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_broken = tf.Variable(False)  # noqa: FBT003
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        self.is_broken.assign(self.is_broken | tf.reduce_any(tf.equal(x, 666.0)))
+        check = tf.debugging.Assert(~self.is_broken, ["the device is broken"])
+        with tf.control_dependencies([check] if check is not None else []):
+            return {"y": tf.identity(x)}
+
+
 class Together(tf.Module):
     """A row's result depends on its whole batch: such a model must never be batched."""
 
@@ -128,6 +143,7 @@ def export(folder: Path) -> None:
         "text/1": Text(),
         "nap/1": Nap(),
         "picky/1": Picky(),
+        "sick/1": Sick(),
         "together/1": Together(),
         "rows/1": Rows(),
         "ragged/1": Ragged(),

@@ -124,6 +124,6 @@ def _surplus(versions: dict[tuple[str, str], ModelVersion], model: str) -> list[
     ended = [
         version
         for (name, version), known in versions.items()
-        if name == model and known.state in ENDED
+        if name == model and version != NO_VERSION and known.state in ENDED
     ]
     return sorted(ended, key=int, reverse=True)[MOST_ENDED:]

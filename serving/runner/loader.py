@@ -241,7 +241,7 @@ class Loader:
             error,
             count,
             "no more until its files change" if is_over else f"again in {wait:.0f} s",
-            exc_info=not is_expected,
+            exc_info=not is_expected and count == 1,
         )
         self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
         known = self._catalog.version(name, source.version) or ModelVersion(

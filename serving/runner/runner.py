@@ -60,12 +60,14 @@ class Runner:
         }
         self.catalog = ModelCatalog(list(settings.models), recorder)
         self.loader: Loader
+        self._send_answers: Callable[[], None]
         self._batchers: list[Batcher] = []
         self._ended = threading.Event()
 
     def start(self, *, announce: Callable[[], None], after_batch: Callable[[], None]) -> None:
         """Start the batch threads and the sign of life; models load when the loader is started."""
         settings = self._settings
+        self._send_answers = after_batch
         self.loader = Loader(
             self.catalog,
             {
@@ -150,6 +152,7 @@ class Runner:
                 queue.hurry()
             if phase >= Phase.GIVING_UP:
                 queue.fail_waiting(Draining("the server has shut down", retry_after_seconds=1.0))
+        self._send_answers()
 
 
 class _QueueDisplay:

@@ -203,7 +203,7 @@ def test_server_is_not_ready_and_says_why(partial: Server) -> None:
     assert (False, True) == (reply.json()["ready"], reply.json()["live"])
     reasons = {reason.split()[1]: reason for reason in reply.json()["reasons"]}
     assert {"broken", "empty"} == set(reasons)
-    assert "is no model: expected saved_model.pb" in reasons["empty"]
+    assert "no version is there: expected saved_model.pb" in reasons["empty"]
 
 
 def test_server_without_all_models_is_alive(partial: Server) -> None:
@@ -270,7 +270,7 @@ def test_status_of_the_broken_model_says_why(partial: Server) -> None:
 
 
 def test_log_says_which_model_could_not_be_loaded(partial: Server) -> None:
-    assert re.search(r"ERROR \S+ model broken: ", partial.log)
+    assert re.search(r"ERROR \S+ model broken version 1: ", partial.log)
 
 
 def test_store_directory_in_use_is_named(partial: Server, tmp_path: Path) -> None:
