@@ -9,6 +9,9 @@ from itertools import product
 from exporter import CATALOGUE, UNKNOWN, Child, Record, Recorder
 from serving.model import ModelVersion
 
+# Of all models together: each has dozens of series.
+MOST_FORMER_VERSIONS = 8
+
 PHASES = ("parse", "queue", "assemble", "compute", "deliver", "render")
 
 _FAMILIES = {family.name: family for family in CATALOGUE}
@@ -22,25 +25,34 @@ class RequestMetrics:
         self.recorder = recorder
         self._records: dict[tuple[str, str, str, str, str, str], Record] = {}
         self._in_flight: dict[str, Child] = {}
-        self._versions: set[tuple[str, str]] = set()
+        # In the order in which they were last known.
+        self._versions: dict[tuple[str, str], None] = {}
         for model in (*models, UNKNOWN):
             recorder.declare(model=model)
             self._declare_counters(model, UNKNOWN)
 
     def follow_versions(self, versions: Iterable[ModelVersion]) -> None:
-        """Make the series of versions that are new stand at 0, and end those of forgotten ones.
+        """Make the series of versions that are new stand at 0, and end those of long gone ones.
 
         Versions come and go as long as the server runs; their series must not gather.
         """
-        known = {(one.model, one.version) for one in versions if one.version != UNKNOWN}
-        for model, version in known - self._versions:
-            self.recorder.declare(model=model, version=version)
-        for model, version in self._versions - known:
-            self.recorder.forget(model=model, version=version)
-            self._records = {
-                key: record for key, record in self._records.items() if key[:2] != (model, version)
-            }
-        self._versions = known
+        known = [(one.model, one.version) for one in versions if one.version != UNKNOWN]
+        for name in known:
+            if name not in self._versions:
+                self.recorder.declare(model=name[0], version=name[1])
+            # Those that are here now are the last.
+            self._versions.pop(name, None)
+            self._versions[name] = None
+        # A runner that has just been started knows no version yet, so some are kept.
+        former = [name for name in self._versions if name not in known]
+        for name in former[:-MOST_FORMER_VERSIONS]:
+            self._forget(name)
+
+    def _forget(self, name: tuple[str, str]) -> None:
+        model, version = name
+        self.recorder.forget(model=model, version=version)
+        self._records = {key: one for key, one in self._records.items() if key[:2] != name}
+        del self._versions[name]
 
     def in_flight(self, model: str) -> Child:
         """Return the gauge of a model's requests under way."""

@@ -6,6 +6,7 @@ answers for all. No inputs, outputs or addresses are in it.
 
 import contextlib
 import heapq
+import logging
 import mmap
 import os
 import struct
@@ -29,6 +30,8 @@ SLOT_BYTES = 1024
 # A sequence that is odd while the slot is written, and the length of the JSON that follows.
 SLOT_HEAD = struct.Struct("<QI")
 MOST_DEAD_FILES = 2
+
+logger = logging.getLogger(__name__)
 
 
 class SlowRequest(NamedTuple):
@@ -55,13 +58,7 @@ class SlowLog:
     def __init__(self, directory: Path) -> None:
         """Make this process's file, and remove those of processes that ended long ago."""
         _remove_dead(directory)
-        path = directory / f"requests-{os.getpid()}.slow"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, SLOTS * SLOT_BYTES)
-            self._memory = mmap.mmap(descriptor, SLOTS * SLOT_BYTES)
-        finally:
-            os.close(descriptor)
+        self._memory = _reserved(directory / f"requests-{os.getpid()}.slow")
         # The slowest of the minute as (seconds, slot), the fastest of them first.
         self._minute = -1
         self._slowest: list[tuple[float, int]] = []
@@ -124,6 +121,32 @@ def read_slow(directory: Path, kind: str, most: int) -> list[dict[str, Any]]:
     ]
     by = "started_at" if is_failed else "duration_seconds"
     return sorted(found, key=lambda request: request[by], reverse=True)[:most]
+
+
+def _reserved(path: Path) -> mmap.mmap:
+    """Map a new file, or memory that nobody else sees where there is no room for one.
+
+    All of it is reserved: writing to a mapped page for which there is no room ends a process.
+    """
+    size = SLOTS * SLOT_BYTES
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        return _private(error, size)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return _private(error, size)
+    finally:
+        os.close(descriptor)
+
+
+def _private(error: OSError, size: int) -> mmap.mmap:
+    logger.warning("this process's requests are not in /debug/slow: %s", error.strerror)
+    return mmap.mmap(-1, size)
 
 
 def _read_file(path: Path, *, is_failed: bool) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,8 @@ class Page:
         """Map the file, which is made, with every field 0, where there is none."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, fields * FIELD_BYTES)
+            # Reserved: writing to a mapped page for which there is no room ends a process.
+            os.posix_fallocate(descriptor, 0, fields * FIELD_BYTES)
             self.fields = memoryview(mmap.mmap(descriptor, fields * FIELD_BYTES)).cast("q")
         finally:
             os.close(descriptor)

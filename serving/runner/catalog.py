@@ -11,7 +11,7 @@ from serving.runner.loaded_model import LoadedModel
 from serving.runner.served import ServedVersion
 
 # Versions that have ended are kept to be told of, but not for ever.
-MOST_ENDED = 3
+MOST_ENDED = 8
 ENDED = frozenset({"failed", "unloaded"})
 
 # What is true of a version only as long as it is loaded.
