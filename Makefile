@@ -40,13 +40,13 @@ check: install ## lint, types, import contracts, and whether METRICS.md is curre
 	$(BIN)/python -m grafana --check
 
 # Each Debian package has its command's name. A package's service must not start: policy-rc.d says so.
-packages: ## install prometheus and wrk where they are missing (as root, on Debian or Ubuntu)
+packages: ## install haproxy, prometheus and wrk where they are missing (as root, on Debian or Ubuntu)
 	@missing=; \
-	for name in prometheus wrk; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for name in haproxy prometheus wrk; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
 	if [ -z "$$missing" ]; then \
 		exit 0; \
 	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "Missing:$$missing. Tests that start a real Prometheus and benchmarks that use wrk are"; \
+		echo "Missing:$$missing. Tests that start HAProxy or Prometheus and benchmarks that use wrk are"; \
 		echo "skipped; to run them, first run as root: apt-get install$$missing"; \
 		exit 0; \
 	fi; \

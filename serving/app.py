@@ -59,7 +59,7 @@ def make_app(
         metrics_route.make_blueprint(scraper),
         not_offered.make_blueprint(),
         open_inference.make_blueprint(client, settings, scraper),
-        repository.make_blueprint(client, settings),
+        repository.make_blueprint(client, settings, time_limit),
         tf_serving.make_blueprint(client),
     ]
     directory = store_path_of(settings)

@@ -7,6 +7,7 @@ from serving.errors import InvalidInput, NotOffered
 from serving.quoting import kind_of, quoted, shown
 
 MICROSECONDS = 1e6  # in one second
+LONGEST_TIMEOUT = 10**15  # microseconds; JSON's integers may be larger than any float
 PRIORITIES = (1, 2, 3)
 
 _Parameters = dict[str, object]
@@ -31,7 +32,7 @@ def timeout_seconds(parameters: _Parameters) -> float | None:
         raise InvalidInput(
             f"parameters.timeout must be whole microseconds, 0 or more; got {shown(timeout)}"
         )
-    return timeout / MICROSECONDS if timeout else None
+    return min(timeout, LONGEST_TIMEOUT) / MICROSECONDS if timeout else None
 
 
 def validate_request(parameters: _Parameters) -> None:

@@ -1,21 +1,28 @@
 """The JSON body of a route that is no prediction: small, and an object or nothing."""
 
 import orjson
-from flask import Request
+from flask import request
 
-from serving.errors import InvalidInput, TooLarge
+from serving.body import BodyBudget, BodyLimits, TimeLimit, read_body
+from serving.errors import InvalidInput
 from serving.quoting import kind_of
 
 MAX_BYTES = 64 << 10
+SECONDS = 10.0
 
 
-def json_object(request: Request) -> dict[str, object]:
-    """Return the body's object, empty for an empty body. Raises InvalidInput or TooLarge."""
-    if (request.content_length or 0) > MAX_BYTES:
-        raise TooLarge(f"body of {request.content_length:,} bytes; the limit is {MAX_BYTES:,}")
-    body = request.stream.read(MAX_BYTES + 1)
-    if len(body) > MAX_BYTES:
-        raise TooLarge(f"body of more than {MAX_BYTES:,} bytes, the limit")
+def json_object(time_limit: TimeLimit) -> dict[str, object]:
+    """Return the object that the present request's body is, empty for an empty body.
+
+    Raises what `read_body` raises, and InvalidInput.
+    """
+    body = read_body(
+        request.environ,
+        limits=BodyLimits(MAX_BYTES, MAX_BYTES),
+        held=BodyBudget(MAX_BYTES).hold(),
+        time_limit=time_limit,
+        seconds=SECONDS,
+    ).content
     if not body.strip():
         return {}
     try:

@@ -8,6 +8,7 @@ import hmac
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
+from serving.body import TimeLimit
 from serving.codecs.metadata import repository_index
 from serving.errors import ControlError, InvalidInput, NotOffered, UnknownModel
 from serving.prediction import RunnerClient
@@ -17,13 +18,13 @@ from serving.settings import Settings
 MODEL = "/v2/repository/models/<name:model>"
 
 
-def make_blueprint(client: RunnerClient, settings: Settings) -> Blueprint:
-    """Return the views over the models that `client` knows."""
+def make_blueprint(client: RunnerClient, settings: Settings, time_limit: TimeLimit) -> Blueprint:
+    """Return the views over the models that `client` knows; `time_limit` bounds reading bodies."""
     blueprint = Blueprint("repository", __name__)
 
     @blueprint.post("/v2/repository/index")
     def index() -> ResponseReturnValue:
-        only_ready = json_object(request).get("ready", False)
+        only_ready = json_object(time_limit).get("ready", False)
         if not isinstance(only_ready, bool):
             raise InvalidInput("ready must be true or false")
         versions = client.table.versions.values()
@@ -33,7 +34,7 @@ def make_blueprint(client: RunnerClient, settings: Settings) -> Blueprint:
     @blueprint.post(MODEL + "/load")
     def load(model: str) -> ResponseReturnValue:
         _authorize(settings)
-        _refuse_parameters(json_object(request))
+        _refuse_parameters(json_object(time_limit))
         _control(client, settings, "load", model)
         return {}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.rest import Client, check_error
+from tests.live.rest import Client, check_error, head
 from tests.live.servers import start_server, wait_for
 
 HALF = "/v1/models/half:predict"
@@ -228,6 +228,17 @@ def test_50_index_lists_every_version(client: Client) -> None:
 
     assert {"name": "half", "version": "1", "state": "READY", "reason": ""} in reply.json
     assert reply.json == ready.json
+
+
+def test_body_of_the_index_must_be_a_small_whole_object(client: Client) -> None:
+    path = "/v2/repository/index"
+    head_of_chunked = head(path, "Transfer-Encoding: chunked", "Connection: close")
+
+    malformed = client.exchange(head_of_chunked + b"zz\r\n")
+    replies = [client.ask("POST", path, body) for body in ("[]", "{", "x" * 70_000)]
+
+    assert 400 == malformed.status
+    assert [400, 400, 413] == [reply.status for reply in replies]
 
 
 def test_50_unknown_and_overridden_models_are_not_loaded(client: Client) -> None:

@@ -124,6 +124,12 @@ def test_strings_are_text_or_base64() -> None:
     assert decoded.inputs["s"].tolist() == [["é".encode(), b"\xff"]]
 
 
+def test_timeout_beyond_any_float_is_the_longest() -> None:
+    decoded = decode("half", {"inputs": [x()], "parameters": {"timeout": 10**400}})
+
+    assert decoded.timeout_seconds == 1e9
+
+
 @pytest.mark.parametrize(
     ("microseconds", "seconds"), [(100_000, 0.1), (1, 1e-6), (0, None), (None, None)]
 )
