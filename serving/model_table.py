@@ -30,6 +30,8 @@ class ModelTable:
     versions: dict[str, tuple[ModelVersion, ...]] = field(default_factory=dict)
     is_known: bool = False
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # The version that answers who names none; made by `table_of`, since every request asks.
+    newest: Mapping[str, ModelVersion] = field(default_factory=dict)
 
     def model(self, name: str) -> tuple[ModelVersion, ...]:
         """Return a model's versions, newest first.
@@ -62,13 +64,13 @@ class ModelTable:
 
         Raises UnknownModel, UnknownVersion or Loading.
         """
+        if version is None and label is None and name in self.newest:
+            return self.newest[name]
         versions = self.model(name)
         if label is not None:
             version = self.labelled(name, label)
         ready = [candidate for candidate in versions if candidate.state == "ready"]
         if version is None:
-            if ready:
-                return ready[0]
             raise _not_served(versions[0])
         for candidate in versions:
             if candidate.version == version:
@@ -123,7 +125,12 @@ def table_of(versions: Iterable[ModelVersion]) -> ModelTable:
         )
         for name, found in by_name.items()
     }
-    return ModelTable(ordered, is_known=True)
+    newest = {
+        name: ready[0]
+        for name, found in ordered.items()
+        if (ready := [one for one in found if one.state == "ready"])
+    }
+    return ModelTable(ordered, is_known=True, newest=newest)
 
 
 def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]) -> ModelTable:

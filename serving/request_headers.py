@@ -1,6 +1,6 @@
 """The request headers that change how a prediction is made: its id, its time, its priority."""
 
-import base64
+import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from serving.quoting import quoted
 MILLISECONDS = 1e3  # in one second
 PRIORITIES = (1, 2, 3)
 RANDOM_ID_BYTES = 16
+URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -95,7 +96,7 @@ def new_prediction_id() -> str:
 
     It is the server's own, since a caller's request id may repeat.
     """
-    return base64.urlsafe_b64encode(os.urandom(RANDOM_ID_BYTES))[:22].decode()
+    return binascii.b2a_base64(os.urandom(RANDOM_ID_BYTES)).translate(URL_SAFE)[:22].decode()
 
 
 def sampled_trace_of(environ: Mapping[str, object]) -> bytes | None:

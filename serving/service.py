@@ -127,7 +127,9 @@ class PredictionService:
     ) -> EncodedReply:
         if self._state.phase >= Phase.CLOSED:
             raise Draining("the server is shutting down", retry_after_seconds=1.0)
-        request.version = self._resolve(target).version
+        table = self._client.table
+        version = self._resolve(target)
+        request.version = version.version
         # A caller can shorten the time, never extend it.
         allowed = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
         deadline = request.received + int(allowed * NANOSECONDS)
@@ -136,9 +138,10 @@ class PredictionService:
         held = self._bodies.hold()
         try:
             content = self._read(environ, request, held, deadline)
-            # Reading may have taken long: from here to the runner nothing waits.
-            version = self._resolve(target)
-            request.version = version.version
+            if self._client.table is not table:
+                # Reading has taken long: from here to the runner nothing waits.
+                version = self._resolve(target)
+                request.version = version.version
             decoded = codec.decode(content, version, self._json_bytes(codec, environ, content))
         finally:
             held.release()

@@ -86,10 +86,13 @@ class Workload:
         The rest of the running batches and the full batches ahead, divided by the instances.
         """
         now = time.monotonic_ns()
-        # What has taken longer than expected is expected to take as much longer again.
-        rest = sum(abs(until - now) for _, until in self._running.values()) / NANOSECONDS
-        ahead = sum(self._seconds_of(lanes, job) for lanes in self.lanes.values())
-        return (rest + ahead) / self._instances
+        seconds = 0.0
+        for _, until in self._running.values():
+            # What has taken longer than expected is expected to take as much longer again.
+            seconds += abs(until - now) / NANOSECONDS
+        for lanes in self.lanes.values():
+            seconds += self._seconds_of(lanes, job)
+        return seconds / self._instances
 
     def own_seconds(self, job: Job) -> float:
         """Return how long the batches that carry a job are expected to be computed."""
