@@ -5,7 +5,9 @@ UV_VERSION := 0.13.9
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+CLIENTS := .venv-clients
+CLIENTS_INSTALLED := $(CLIENTS)/.installed
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 
@@ -17,17 +19,19 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test check packages bench metrics dashboards lock clean
+.PHONY: help install clients demo test check packages bench metrics dashboards lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the command, the server and the test tools
 
+clients: $(CLIENTS_INSTALLED) ## create .venv-clients with the clients that the tests use
+
 demo: install ## train a digit classifier, serve it and send it traffic until Ctrl-C
 	@exec $(BIN)/python -m demo
 
-test: install packages check ## run every check and test
+test: install clients packages check ## run every check and test
 	@exec $(BIN)/python -m pytest tests/unit -n auto
 	@exec $(BIN)/python -m pytest tests/live
 
@@ -69,14 +73,16 @@ dashboards: install ## write grafana/dashboards from their definitions
 
 # Keeps the versions a lock file has; delete the file first to raise them.
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
-	$(COMPILE) --output-file requirements/base.txt
-	$(COMPILE) --extra serve --extra web --output-file requirements/serve.txt
-	$(COMPILE) --extra serve-cpu --extra web --output-file requirements/serve-cpu.txt
-	$(COMPILE) --extra serve-gpu --extra web --output-file requirements/serve-gpu.txt
-	$(COMPILE) --extra serve-cpu --extra dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --output-file requirements/base.txt
+	$(COMPILE) pyproject.toml --extra serve --extra web --output-file requirements/serve.txt
+	$(COMPILE) pyproject.toml --extra serve-cpu --extra web --output-file requirements/serve-cpu.txt
+	$(COMPILE) pyproject.toml --extra serve-gpu --extra web --output-file requirements/serve-gpu.txt
+	$(COMPILE) pyproject.toml --extra serve-cpu --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --group clients --output-file requirements/clients.txt
 
 clean: ## delete everything that make made
-	rm -rf .venv .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(CLIENTS) .cache .demo .hypothesis .import_linter_cache .mypy_cache
+	rm -rf .pytest_cache .ruff_cache
 	rm -f .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -97,4 +103,12 @@ $(INSTALLED): pyproject.toml requirements/dev.txt | $(BIN)/uv
 	@$(BIN)/uv pip install --python $(BIN)/python --only-binary :all: \
 		--require-hashes --requirement requirements/dev.txt
 	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Apart from .venv, whose libraries the clients would hold back.
+$(CLIENTS_INSTALLED): requirements/clients.txt | $(BIN)/uv
+	@echo "Installing what requirements/clients.txt pins"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLIENTS)
+	@$(BIN)/uv pip install --python $(CLIENTS)/bin/python --only-binary :all: \
+		--require-hashes --requirement requirements/clients.txt
 	@touch $@

@@ -1,11 +1,13 @@
-"""The request headers that change how a prediction is made: its id, its time, its priority."""
+"""What of a request's headers and query changes how a prediction is made: id, time, priority."""
 
 import binascii
 import os
 import re
 from collections.abc import Mapping
+from urllib.parse import parse_qsl
 
 from serving.codecs.base import JSON_BYTES_HEADER
+from serving.codecs.rendering import NONFINITE_MODES
 from serving.errors import InvalidInput
 from serving.prediction import NORMAL_PRIORITY
 from serving.quoting import quoted
@@ -97,6 +99,20 @@ def new_prediction_id() -> str:
     It is the server's own, since a caller's request id may repeat.
     """
     return binascii.b2a_base64(os.urandom(RANDOM_ID_BYTES)).translate(URL_SAFE)[:22].decode()
+
+
+def nonfinite_mode_of(environ: Mapping[str, object]) -> str | None:
+    """Return how the query wants NaN and infinities written; None for the protocol's own way.
+
+    Raises InvalidInput for a way that there is not.
+    """
+    query = str(environ.get("QUERY_STRING", ""))
+    if "nonfinite" not in query:
+        return None
+    mode = dict(parse_qsl(query)).get("nonfinite")
+    if mode is not None and mode not in NONFINITE_MODES:
+        raise InvalidInput(f'nonfinite="{mode[:64]}"; expected one of {", ".join(NONFINITE_MODES)}')
+    return mode
 
 
 def sampled_trace_of(environ: Mapping[str, object]) -> bytes | None:

@@ -7,7 +7,6 @@ outputs.
 import logging
 import time
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
@@ -19,11 +18,9 @@ from serving.codecs.base import (
     ReplyOptions,
 )
 from serving.codecs.finite import reject_nonfinite
-from serving.codecs.rendering import NONFINITE_MODES
 from serving.errors import (
     Draining,
     InternalError,
-    InvalidInput,
     PredictionError,
     TooLarge,
     UnknownVersion,
@@ -34,6 +31,7 @@ from serving.progress import Progress
 from serving.request_headers import (
     json_bytes_of,
     new_prediction_id,
+    nonfinite_mode_of,
     priority_of,
     request_id_of,
     sampled_trace_of,
@@ -134,7 +132,7 @@ class PredictionService:
         allowed = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
         deadline = request.received + int(allowed * NANOSECONDS)
         priority = priority_of(environ)
-        nonfinite = _nonfinite_mode(environ)
+        nonfinite = nonfinite_mode_of(environ)
         held = self._bodies.hold()
         try:
             content = self._read(environ, request, held, deadline)
@@ -284,16 +282,6 @@ class PredictionService:
         if self._settings.server_timing:
             headers.append(("Server-Timing", _server_timing(seconds)))
         return headers
-
-
-def _nonfinite_mode(environ: Environ) -> str | None:
-    query = str(environ.get("QUERY_STRING", ""))
-    if "nonfinite" not in query:
-        return None
-    mode = dict(parse_qsl(query)).get("nonfinite")
-    if mode is not None and mode not in NONFINITE_MODES:
-        raise InvalidInput(f'nonfinite="{mode[:64]}"; expected one of {", ".join(NONFINITE_MODES)}')
-    return mode
 
 
 def _server_timing(seconds: tuple[float, ...]) -> str:

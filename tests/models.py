@@ -133,6 +133,42 @@ class Ragged(tf.Module):
         return {"mean": tf.reduce_mean(x, axis=1)}
 
 
+class Types(tf.Module):
+    """An input and an output of each dtype: numbers plus one, truths negated, strings unchanged."""
+
+    def __init__(self, dtypes: dict[str, tf.DType]) -> None:
+        super().__init__()
+        specs = {name: tf.TensorSpec([None, 2], dtype, name) for name, dtype in dtypes.items()}
+        self.serve = self.answers.get_concrete_function(**specs)
+
+    @tf.function
+    def answers(self, **tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: self.answer(tensor) for name, tensor in tensors.items()}
+
+    def answer(self, tensor: tf.Tensor) -> tf.Tensor:
+        if tensor.dtype == tf.bool:
+            return tf.logical_not(tensor)
+        return tf.identity(tensor) if tensor.dtype == tf.string else tensor + 1
+
+
+# By the datatype's name in the Open Inference Protocol, in lower case.
+DTYPES = {
+    "bool": tf.bool,
+    "int8": tf.int8,
+    "int16": tf.int16,
+    "int32": tf.int32,
+    "int64": tf.int64,
+    "uint8": tf.uint8,
+    "uint16": tf.uint16,
+    "uint32": tf.uint32,
+    "uint64": tf.uint64,
+    "fp16": tf.float16,
+    "fp32": tf.float32,
+    "fp64": tf.float64,
+    "bytes": tf.string,
+}
+
+
 def export(folder: Path) -> None:
     modules = {
         "half/1": Half(),
@@ -149,6 +185,9 @@ def export(folder: Path) -> None:
         "ragged/1": Ragged(),
         "wide/1": Wide(),
         "named/1": Named(),
+        "types/1": Types(DTYPES),
+        # Of its own: JSON cannot carry it, and KServe's client does not know it.
+        "bfloat/1": Types({"bf16": tf.bfloat16}),
     }
     for name, module in modules.items():
         tf.saved_model.save(module, str(folder / name), signatures=module.serve)
