@@ -163,7 +163,7 @@ def test_new_version_is_swapped_in_under_load_without_a_failed_request(
             for version in ("2", "3", "4"):
                 shutil.copytree(models / "step" / ("1" if version == "3" else "2"), folder / "new")
                 (folder / "new").rename(folder / version)
-                wait_for(lambda v=version: seen[-1][1] == v, f"version {version} answers")  # type: ignore[misc]
+                wait_for(lambda v=version: seen and seen[-1][1] == v, f"version {version} answers")  # type: ignore[misc]
         finally:
             stopped.set()
             for thread in threads:
