@@ -3,7 +3,7 @@
 One immutable table, replaced whole.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -71,7 +71,7 @@ class ModelTable:
             version = self.labelled(name, label)
         ready = [candidate for candidate in versions if candidate.state == "ready"]
         if version is None:
-            raise _not_served(versions[0])
+            raise _not_served(_best(versions))
         for candidate in versions:
             if candidate.version == version:
                 if candidate.state == "ready":
@@ -79,7 +79,7 @@ class ModelTable:
                 if candidate.state in COMING:
                     raise _not_served(candidate)
         if not ready:
-            raise _not_served(versions[0])
+            raise _not_served(_best(versions))
         names = ", ".join(sorted((one.version for one in ready), key=int))
         raise UnknownVersion(f"model {name} has no version {version[:64]}; ready: {names}")
 
@@ -94,7 +94,7 @@ class ModelTable:
         if not self.is_known:
             return ["no runner is ready yet"]
         return [
-            _reason(found[0])
+            _reason(_best(found))
             for versions in self.versions.values()
             for found in [_missing(versions)]
             if found
@@ -148,14 +148,19 @@ def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]
     return replace(table_of(versions), is_known=bool(known), labels=labels)
 
 
+def _best(versions: Sequence[ModelVersion]) -> ModelVersion:
+    """Return the version that comes closest to being ready, the newest of several."""
+    return min(versions, key=_rank)
+
+
 def _missing(versions: tuple[ModelVersion, ...]) -> list[ModelVersion]:
     """Return the versions for which a model is not ready; none where it is."""
     awaited = [one for one in versions if one.is_first and one.state in {"loading", "warming"}]
     if awaited:
         return awaited
-    # What an operator has unloaded is as it should be.
+    # What an operator unloads is as it should be.
     is_served = any(one.state == "ready" for one in versions)
-    is_unloaded = all(one.state == "unloaded" for one in versions)
+    is_unloaded = all(one.state in {"draining", "unloaded"} for one in versions)
     return [] if is_served or is_unloaded else list(versions)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from serving.codecs.base import DecodedRequest, EncodedReply, ReplyOptions
 from serving.codecs.json_text import read_object
 from serving.codecs.rendering import dumps, nonfinite_mode, render_rows
-from serving.codecs.signature import require_equal_rows, signature_of
+from serving.codecs.signature import described_inputs, require_equal_rows, signature_of
 from serving.codecs.tf_serving import DEFAULT_NONFINITE, read_rows
 from serving.codecs.values import FLOATS
 from serving.errors import InvalidInput, ModelError, NotOffered
@@ -90,6 +90,13 @@ def _read(version: ModelVersion, verb: str, document: _Document) -> DecodedReque
     context = document.get("context", {})
     if not isinstance(context, dict):
         raise InvalidInput(f'"context" must be an object, got {kind_of(context)}')
+    # Before it is joined with each example: a large context would multiply.
+    unexpected = sorted(context.keys() - {spec.name for spec in signature.inputs})
+    if unexpected:
+        raise InvalidInput(
+            f"context: unexpected {quoted(unexpected[0])};"
+            f" the inputs are {described_inputs(signature)}"
+        )
     rows = [_joined(index, example, context) for index, example in enumerate(examples)]
     inputs = read_rows(rows, signature, "examples")
     count = require_equal_rows({name: len(array) for name, array in inputs.items()})

@@ -107,6 +107,8 @@ def _decoded(taken: memoryview, spec: TensorSpec, shape: tuple[int, ...], owner:
     try:
         ((_, _, array),) = decode_tensors([(spec.name, spec.datatype, shape)], cast("bytes", taken))
     except WireError:
+        if spec.datatype != "BYTES":
+            raise InvalidInput(f"{owner}: shape {shown_shape(shape)} is too large") from None
         raise InvalidInput(
             f"{owner}: the bytes are not {math.prod(shape)} strings, each a length of 4 bytes,"
             " little-endian, and so many bytes"

@@ -129,6 +129,8 @@ class Loader:
             model.unloaded_as = {v: source.fingerprint for v, source in sources.items()}
             self._unload_all(wish.model)
             return ControlOutcome()
+        if not model.folder.look(at_once=True):
+            return ControlOutcome(f"model {wish.model}: {NOTHING_THERE}", is_missing=True)
         model.unloaded_as = None
         model.failures.clear()
         self._reconcile(wish.model, at_once=True)
@@ -136,8 +138,6 @@ class Loader:
             known = self._catalog.version(wish.model, version)
             if known is not None:
                 return ControlOutcome(f"model {wish.model} version {version}: {known.error}")
-        if not self._catalog.loaded(wish.model):
-            return ControlOutcome(f"model {wish.model}: {NOTHING_THERE}", is_missing=True)
         return ControlOutcome()
 
     def _reconcile(self, name: str, *, at_once: bool = False) -> None:

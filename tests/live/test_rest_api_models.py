@@ -106,6 +106,10 @@ def test_30_what_has_no_classes_or_numbers_is_not_offered(
         ({"examples": []}, '"examples" is empty'),
         ({"examples": [1]}, "examples[0] must be an object, got a number"),
         ({"examples": [{"x": 1}], "context": {"x": 1}}, "examples[0]: x is in the context, too"),
+        (
+            {"examples": [{}] * 9, "context": {f"a{n}": n for n in range(9)}},
+            'context: unexpected "a0"; the inputs are x FP32 []',
+        ),
         ({"examples": [{"x": 1}], "context": 5}, '"context" must be an object, got a number'),
         ({"examples": [{"y": 1}]}, 'examples[0]: missing "x", unexpected "y"; the inputs are …'),
     ],
