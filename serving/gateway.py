@@ -73,7 +73,7 @@ class PredictGateway:
                 continue
             method = environ["REQUEST_METHOD"]
             if method != "POST":
-                return reply_by_wsgi(self._refuse(method, environ), environ, start_response)
+                return self._reply(self._refuse(method, environ), environ, start_response)
             target = Target(**match.groupdict())
             if target.version is not None:
                 target = target._replace(version=canonical_version(target.version))
@@ -102,7 +102,11 @@ class PredictGateway:
         message = f"{method[:16]} is not allowed here; allowed: {ALLOWED_METHODS}"
         body = plain_error_body(message, "invalid_input", request_id)
         headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        return Answer("405 Method Not Allowed", headers, b"" if method == "HEAD" else body)
+        has_body = environ.get("CONTENT_LENGTH", "0") not in {"", "0"}
+        # A body that nobody reads is not read to its end just to keep the connection.
+        closes = has_body or "HTTP_TRANSFER_ENCODING" in environ
+        shown = b"" if method == "HEAD" else body
+        return Answer("405 Method Not Allowed", headers, shown, closes=closes)
 
 
 def reply_by_wsgi(
