@@ -8,14 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from exporter import Total
 from serving.model import ModelVersion
 
-NANOSECONDS = 10**9
+NANOSECONDS = 10**9  # in one second
+MILLISECONDS = 1e3
 
 DURATION = "inferometer_request_duration_seconds"
 PHASE = "inferometer_request_phase_seconds"
 ROWS = "inferometer_rows_total"
 BATCHES = "inferometer_batches_total"
 SIZE = "inferometer_model_size_bytes"
-STATISTICS_FAMILIES = (DURATION, PHASE, ROWS, BATCHES, SIZE)
+LAST = "inferometer_model_last_batch_timestamp_seconds"
+STATISTICS_FAMILIES = (DURATION, PHASE, ROWS, BATCHES, SIZE, LAST)
 
 PHASES = {
     "queue": "queue",
@@ -45,8 +47,8 @@ def _of_version(version: ModelVersion, totals: Mapping[str, Sequence[Total]]) ->
     return {
         "name": version.model,
         "version": version.version,
-        # In milliseconds since 1970; the counts do not say when.
-        "last_inference": 0,
+        # In milliseconds since 1970, 0 before the first.
+        "last_inference": int(MILLISECONDS * max((one.value for one in found(LAST)), default=0)),
         "inference_count": int(sum(total.value for total in found(ROWS))),
         "execution_count": int(sum(total.value for total in found(BATCHES))),
         "inference_stats": {

@@ -30,6 +30,11 @@ FAMILIES = (
         "When the version became ready, in seconds since 1970.",
         MODEL, VERSION, by=BY, merge="max", absent=True,
     ),
+    gauge(
+        "inferometer_model_last_batch_timestamp_seconds",
+        "When the version last finished a batch, in seconds since 1970.",
+        MODEL, VERSION, by=BY, merge="max", absent=True,
+    ),
     counter(
         "inferometer_model_load_failures_total",
         "Loads that did not end in a ready version.",

@@ -4,7 +4,7 @@ https://www.tensorflow.org/tfx/serving/api_rest#classify_and_regress_api is the 
 format. An example joined with the context is a row of named inputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -22,49 +22,26 @@ from serving.quoting import kind_of, quoted, quoted_names
 _Document = dict[str, object]
 
 
-class ClassifyCodec:
-    """Decodes and encodes the bodies of `:classify`: a list of label and score for each example."""
+Render = Callable[[TensorSpec, np.ndarray, int, str], object]
+
+
+class ExamplesCodec:
+    """Decodes lists of examples and encodes a result for each, as one of the two verbs has it."""
 
     protocol = "tf_serving"
     takes_binary = False
+
+    def __init__(self, verb: str, render: Render) -> None:
+        """`render` makes the results of the only output, its values, the rows and a way of NaN."""
+        self._verb = verb
+        self._render = render
 
     def decode(
         self, body: bytes, version: ModelVersion, json_bytes: int | None = None
     ) -> DecodedRequest:
         """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
         del json_bytes
-        return read_object(body, partial(_read, version, "classify"))
-
-    def encode(
-        self,
-        request: DecodedRequest,
-        version: ModelVersion,
-        outputs: Mapping[str, np.ndarray],
-        options: ReplyOptions,
-    ) -> EncodedReply:
-        """Return the reply's body. The labels are the places in the output: "0", "1" and so on."""
-        (spec,) = version.signatures[request.signature].outputs
-        scores = _checked(outputs[spec.name], request.rows, dimensions=2)
-        mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
-        labels = [str(place) for place in range(scores.shape[1])]
-        flat = render_rows(spec.name, scores.reshape(-1), nonfinite=mode)
-        pairs = zip(labels * request.rows, flat, strict=True)
-        results = [[list(next(pairs)) for _ in labels] for _ in range(request.rows)]
-        return EncodedReply(dumps({"results": results}))
-
-
-class RegressCodec:
-    """Decodes and encodes the bodies of `:regress`: a number for each example."""
-
-    protocol = "tf_serving"
-    takes_binary = False
-
-    def decode(
-        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
-    ) -> DecodedRequest:
-        """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
-        del json_bytes
-        return read_object(body, partial(_read, version, "regress"))
+        return read_object(body, partial(_read, version, self._verb))
 
     def encode(
         self,
@@ -75,9 +52,23 @@ class RegressCodec:
     ) -> EncodedReply:
         """Return the reply's body."""
         (spec,) = version.signatures[request.signature].outputs
-        values = _checked(outputs[spec.name], request.rows, dimensions=None).reshape(-1)
         mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
-        return EncodedReply(dumps({"results": render_rows(spec.name, values, nonfinite=mode)}))
+        results = self._render(spec, outputs[spec.name], request.rows, mode)
+        return EncodedReply(dumps({"results": results}))
+
+
+def _classes(spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str) -> object:
+    """Return label and score of each class; the labels are places: "0", "1" and so on."""
+    scores = _checked(array, rows, dimensions=2)
+    labels = [str(place) for place in range(scores.shape[1])]
+    flat = render_rows(spec.name, scores.reshape(-1), nonfinite=nonfinite)
+    pairs = zip(labels * rows, flat, strict=True)
+    return [[list(next(pairs)) for _ in labels] for _ in range(rows)]
+
+
+def _numbers(spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str) -> object:
+    values = _checked(array, rows, dimensions=None).reshape(-1)
+    return render_rows(spec.name, values, nonfinite=nonfinite)
 
 
 def _read(version: ModelVersion, verb: str, document: _Document) -> DecodedRequest:
@@ -151,3 +142,7 @@ def _checked(array: np.ndarray, rows: int, *, dimensions: int | None) -> np.ndar
     if array.shape[:1] != (rows,) or not is_right:
         raise ModelError(f"the output has shape {list(array.shape)} for {rows} rows")
     return array
+
+
+CLASSIFY = ExamplesCodec("classify", _classes)
+REGRESS = ExamplesCodec("regress", _numbers)

@@ -24,6 +24,7 @@ class BatchMetrics:
             return recorder.child(name, **names, **labels)
 
         self.retries = child("inferometer_batch_retries_total")
+        self._last_batch = child("inferometer_model_last_batch_timestamp_seconds")
         self._traces = child("inferometer_model_traces_total")
         self._records: dict[str, Record] = {
             trigger: recorder.bundle(
@@ -43,6 +44,7 @@ class BatchMetrics:
     def batch(self, trigger: str, *, rows: int, padding_rows: int, seconds: float) -> None:
         """Record one device call."""
         self._records[trigger]((1.0, padding_rows, seconds), (rows, seconds))
+        self._last_batch.set(time.time())
 
     def traces(self, number: int) -> None:
         """Record traces that happened after warm-up."""

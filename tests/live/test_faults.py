@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from serving.wire import FRAME, MAGIC, FrameReader, FrameType
@@ -300,10 +299,8 @@ def test_caller_that_has_gone_is_counted_as_answered(models: Path, tmp_path: Pat
         assert 1 == server.value("inferometer_requests_total", model="nap", code="200")
 
 
-@pytest.mark.parametrize("runners", [2])
-def test_another_runner_answers_while_one_is_gone(
-    models: Path, tmp_path: Path, runners: int
-) -> None:
+def test_another_runner_answers_while_one_is_gone(models: Path, tmp_path: Path) -> None:
+    runners = 2
     arguments = (f"--runners={runners}", "--workers=1")
     with start_server({"half": models / "half"}, tmp_path, *arguments) as server:
         wait_for(

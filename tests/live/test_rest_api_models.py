@@ -4,6 +4,7 @@ import http.client
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,11 +155,13 @@ def test_49_statistics_are_what_was_counted(client: Client) -> None:
         return dict(client.ask("GET", "/v2/models/pair/stats").json["model_stats"][0])
 
     before = statistics()
+    begun = time.time()
     for _ in range(3):
         client.predict("/v1/models/pair:predict", {"inputs": {"a": [[1, 2]] * 2, "n": [3, 4]}})
     client.predict("/v1/models/pair:predict", "{}")
 
     after = statistics()
+    assert begun - 1 <= after["last_inference"] / 1000 <= time.time() + 1
     assert 6 == after["inference_count"] - before["inference_count"]
     assert 3 == after["execution_count"] - before["execution_count"]
     phases = {name: found["count"] for name, found in after["inference_stats"].items()}
