@@ -39,16 +39,25 @@ class Observe(Protocol):
         """
 
 
+class SetGauge(Protocol):
+    """How a gauge is set."""
+
+    def __call__(self, value: float, *, stamp: float = 0.0) -> None:
+        """Set a gauge; NaN unsets it. `stamp` (monotonic seconds) decides under rule `latest`."""
+
+
 class Child:
     """One series of this process, with its place in the block resolved. Keep it.
 
-    `inc` and `observe` are closures over the place, which are a fifth faster than methods. A series
-    has those that its kind has; the others raise CatalogueError.
+    `inc`, `observe` and `set` are closures over the place, which are faster than methods: a counter
+    by a fifth, a gauge by two fifths. A series has those that its kind has; the others raise
+    CatalogueError.
     """
 
-    __slots__ = ("family", "inc", "is_ended", "observe", "place", "values")
+    __slots__ = ("family", "inc", "is_ended", "observe", "place", "set", "values")
     inc: Increment
     observe: Observe
+    set: SetGauge
 
     def __init__(self, family: Family, values: tuple[str, ...], place: Place) -> None:
         """Take the series with these label values at a place."""
@@ -56,9 +65,9 @@ class Child:
         self.values = values
         self.place = place
         self.is_ended = False
-        self.inc = self.observe = partial(_refuse, family)
+        self.inc = self.observe = self.set = partial(_refuse, family)
         if family.kind == "gauge":
-            self.inc = partial(_add_to_gauge, place)
+            self.inc, self.set = _gauge(place)
         elif family.kind == "counter":
             self.inc = _increment(family, place)
         else:
@@ -67,19 +76,6 @@ class Child:
     def dec(self, amount: float = 1.0) -> None:
         """Subtract from a gauge."""
         self.inc(-amount)
-
-    def set(self, value: float, *, stamp: float = 0.0) -> None:
-        """Set a gauge; NaN unsets it.
-
-        `stamp` (monotonic seconds) decides under the rule `latest`.
-        """
-        value, stamp = float(value), float(stamp)
-
-        def change(cells: "memoryview[float]", index: int) -> None:
-            cells[index + 1] = stamp
-            cells[index] = value
-
-        self.place.update(change)
 
     def add(self, cell: int, amount: float) -> None:
         """Add to one cell: 0 is the value or sum, the next ones are a histogram's counts."""
@@ -141,18 +137,46 @@ def _refuse(family: Family, *_: object) -> None:
     raise CatalogueError(f"{family.name} is a {family.kind}, for which this is not")
 
 
-def _add_to_gauge(place: Place, amount: float = 1.0, _trace_id: bytes | None = None, /) -> None:
-    amount = float(amount)
-
-    def change(cells: "memoryview[float]", index: int) -> None:
-        value = cells[index]
-        cells[index] = amount if isnan(value) else value + amount
-
-    place.update(change)
+# The most frequent updates. The lock's methods are kept bound and called by hand: `with` costs
+# twice as much as the update. None refers to itself, nor to a child, so as not to be garbage.
 
 
-# The two most frequent updates. The lock's methods are kept bound and called by hand: `with` costs
-# twice as much as the update. Neither refers to itself, nor to a child, so as not to be garbage.
+def _gauge(place: Place) -> tuple[Increment, SetGauge]:
+    memory, index = place.memory, place.index
+    cells, acquire, release = memory.cells, memory.lock.acquire, memory.lock.release
+
+    def inc(amount: float = 1.0, _trace_id: bytes | None = None, /) -> None:
+        amount = float(amount)
+        try:
+            acquire()
+            try:
+                value = cells[index]
+                # NaN, the only value that is not its own equal, is a gauge that is not set.
+                cells[index] = amount + value if value == value else amount  # noqa: PLR0124
+            finally:
+                release()
+        except ValueError:
+            memory.reopen(partial(_add_again, place, amount))
+
+    def put(value: float, *, stamp: float = 0.0) -> None:
+        value, stamp = float(value), float(stamp)
+        try:
+            acquire()
+            try:
+                cells[index + 1] = stamp
+                cells[index] = value
+            finally:
+                release()
+        except ValueError:
+            memory.reopen(partial(_put_again, place, value, stamp))
+
+    def rebind(new: Memory, new_index: int) -> None:
+        nonlocal memory, index, cells, acquire, release
+        memory, index = new, new_index
+        cells, acquire, release = new.cells, new.lock.acquire, new.lock.release
+
+    place.rebind = rebind
+    return inc, put
 
 
 def _increment(family: Family, place: Place) -> Increment:
@@ -221,5 +245,21 @@ def _again(
             cells[index + cell] += 1.0
         if trace_id is not None:
             _note(family, place.memory, index, value, trace_id)
+
+    place.update(change)
+
+
+def _add_again(place: Place, amount: float) -> None:
+    def change(cells: "memoryview[float]", index: int) -> None:
+        value = cells[index]
+        cells[index] = amount if isnan(value) else value + amount
+
+    place.update(change)
+
+
+def _put_again(place: Place, value: float, stamp: float) -> None:
+    def change(cells: "memoryview[float]", index: int) -> None:
+        cells[index + 1] = stamp
+        cells[index] = value
 
     place.update(change)

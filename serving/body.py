@@ -119,6 +119,13 @@ def read_body(
     return Body(content, len(sent))
 
 
+def has_body(environ: Mapping[str, object]) -> bool:
+    """Return whether a request announces a body."""
+    return (
+        environ.get("CONTENT_LENGTH", "0") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in environ
+    )
+
+
 def _declared_length(environ: Mapping[str, object]) -> int | None:
     """Return the Content-Length, None for a chunked body."""
     transfer = str(environ.get("HTTP_TRANSFER_ENCODING", "")).strip().lower()

@@ -7,8 +7,9 @@ everything else goes on to Flask. Both call the same service.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from serving.body import has_body
 from serving.codecs import CODECS
 from serving.codecs.base import Codec
 from serving.cors import Cors
@@ -19,7 +20,6 @@ from serving.version_policy import canonical_version
 
 StartResponse = Callable[..., Any]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-Reply = Callable[[Answer, dict[str, Any], StartResponse], Iterable[bytes]]
 
 # The fixed words of /v1 match in any case, as in TensorFlow Serving; names match exactly.
 TF_SERVING = (
@@ -31,6 +31,20 @@ OPEN_INFERENCE_INFER = re.compile(
 )
 
 ALLOWED_METHODS = "OPTIONS, POST"
+
+
+class Reply(Protocol):
+    """How answers reach the server."""
+
+    def __call__(
+        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Send an answer; what comes back is what the WSGI application returns."""
+
+    def pass_on(
+        self, application: Application, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Have an application answer, which may leave the request's body unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +100,7 @@ class PredictGateway:
             return self._reply(answer, environ, start_response)
         if path.endswith("/") and not path.endswith("//") and path != "/":
             environ["PATH_INFO"] = path[:-1]  # One trailing slash is ignored, without a redirect.
-        return self._application(environ, start_response)
+        return self._reply.pass_on(self._application, environ, start_response)
 
     def _refuse(self, method: str, environ: dict[str, Any]) -> Answer:
         """Answer a method that is not POST; it counts in no prediction metric."""
@@ -102,20 +116,27 @@ class PredictGateway:
         message = f"{method[:16]} is not allowed here; allowed: {ALLOWED_METHODS}"
         body = plain_error_body(message, "invalid_input", request_id)
         headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        has_body = environ.get("CONTENT_LENGTH", "0") not in {"", "0"}
-        # A body that nobody reads is not read to its end just to keep the connection.
-        closes = has_body or "HTTP_TRANSFER_ENCODING" in environ
         shown = b"" if method == "HEAD" else body
-        return Answer("405 Method Not Allowed", headers, shown, closes=closes)
+        # A body that nobody reads is not read to its end just to keep the connection.
+        return Answer("405 Method Not Allowed", headers, shown, closes=has_body(environ))
 
 
-def reply_by_wsgi(
-    answer: Answer, environ: dict[str, Any], start_response: StartResponse
-) -> Iterable[bytes]:
-    """Hand an answer to any WSGI server."""
-    del environ
-    headers = answer.headers
-    if answer.closes or not answer.keeps_open:
-        headers = [*headers, ("Connection", "close")]
-    start_response(answer.status, headers)
-    return (answer.body,)
+class WsgiReply:
+    """Hands answers to any WSGI server."""
+
+    def __call__(
+        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Send an answer."""
+        del environ
+        headers = answer.headers
+        if answer.closes or not answer.keeps_open:
+            headers = [*headers, ("Connection", "close")]
+        start_response(answer.status, headers)
+        return (answer.body,)
+
+    def pass_on(
+        self, application: Application, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Have an application answer."""
+        return application(environ, start_response)

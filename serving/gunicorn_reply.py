@@ -13,8 +13,8 @@ from typing import Any
 from gunicorn.util import http_date
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
-from serving.body import TimeLimit
-from serving.gateway import StartResponse, reply_by_wsgi
+from serving.body import TimeLimit, has_body
+from serving.gateway import Application, StartResponse, WsgiReply
 from serving.service import Answer
 
 # How much of a body that nobody wants is read, so that the caller gets to see the answer.
@@ -23,7 +23,7 @@ DRAIN_SECONDS = 1.0
 DRAIN_READ_BYTES = 64 << 10
 
 
-class GunicornReply:
+class GunicornReply(WsgiReply):
     """Hands answers to a gunicorn worker."""
 
     def __init__(self, time_limit: TimeLimit) -> None:
@@ -41,12 +41,12 @@ class GunicornReply:
             # end.
             response.force_close()
             start_response(answer.status, answer.headers)
-            return _ReplyThenDrain(answer.body, environ["wsgi.input"], self._time_limit)
+            return _ReplyThenDrain((answer.body,), environ["wsgi.input"], self._time_limit)
         if not answer.keeps_open:
             response.force_close()
         is_plain = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         if not is_plain or response.must_close or response.req.should_close():
-            return reply_by_wsgi(answer, environ, start_response)
+            return super().__call__(answer, environ, start_response)
         lines = [f"HTTP/1.1 {answer.status}", f"Date: {self._http_date()}"]
         lines += [f"{name}: {value}" for name, value in answer.headers]
         head = "\r\n".join(lines) + "\r\n\r\n"
@@ -59,6 +59,16 @@ class GunicornReply:
         handled: Iterable[bytes] = ALREADY_HANDLED
         return handled
 
+    def pass_on(
+        self, application: Application, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Have an application answer; a request that has a body is its connection's last."""
+        if not has_body(environ):
+            return application(environ, start_response)
+        start_response.__self__.force_close()  # type: ignore[attr-defined]
+        reply = application(environ, start_response)
+        return _ReplyThenDrain(reply, environ["wsgi.input"], self._time_limit)
+
     def _http_date(self) -> str:
         now = int(time.time())
         if now != self._date[0]:
@@ -67,21 +77,23 @@ class GunicornReply:
 
 
 class _ReplyThenDrain:
-    """A reply whose request's body was not read: after it is sent, a part of the body is dropped.
+    """A reply whose request's body may not be read: after it, a part of the body is dropped.
 
     Closing a socket with unread data resets the connection, and the caller would lose the answer.
     """
 
-    def __init__(self, body: bytes, unread: Any, time_limit: TimeLimit) -> None:
-        self._body = body
+    def __init__(self, reply: Iterable[bytes], unread: Any, time_limit: TimeLimit) -> None:
+        self._reply = reply
         self._unread = unread
         self._time_limit = time_limit
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self._body
+        yield from self._reply
 
     def close(self) -> None:
         """Drain; called by gunicorn when the reply has been written."""
+        if hasattr(self._reply, "close"):
+            self._reply.close()
         left = DRAIN_BYTES
         # Whatever happens here, the answer has been given and the connection is about to close.
         with contextlib.suppress(Exception), self._time_limit(DRAIN_SECONDS):

@@ -30,7 +30,7 @@ from exporter import (
 from serving.app import Application, make_app
 from serving.codecs.base import DecodedRequest
 from serving.errors import DeadlineExceeded, InternalError
-from serving.gateway import reply_by_wsgi
+from serving.gateway import WsgiReply
 from serving.model import ModelVersion
 from serving.model_table import ModelTable, merged, table_of
 from serving.prediction import Call, ControlOutcome, Prediction
@@ -133,7 +133,7 @@ def make_inline_app(settings: Settings) -> Application:
         metrics=metrics,
         scraper=_scraper(settings),
         time_limit=_no_time_limit,
-        reply=reply_by_wsgi,
+        reply=WsgiReply(),
     )
 
 

@@ -156,6 +156,10 @@ class Settings(BaseModel):
         120.0, gt=0, description="a batch that takes longer ends the runner, which starts anew"
     )
 
+    front_end_hang_seconds: int = Field(
+        60, ge=3, description="a front-end that does not answer for so long is started anew"
+    )
+
     # The top bucket of the size histograms.
     max_body_bytes: int = Field(64 * MEBIBYTE, ge=1, description="largest request body")
     max_decompressed_bytes: int = Field(

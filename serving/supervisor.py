@@ -6,6 +6,7 @@ not refused while a child restarts, and owns the store directory.
 
 import logging
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -30,6 +31,7 @@ WATCH_SECONDS = 1.0
 # A runner that ends so often without ever having been ready is a broken configuration.
 MOST_FAILED_STARTS = 5
 SETTINGS_FILE = "settings.json"
+MOST_DESCRIPTORS = 1 << 16
 
 logger = logging.getLogger("supervisor")
 
@@ -70,6 +72,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
+        _raise_descriptor_limit()
         settings_file = self._directory.path / SETTINGS_FILE
         write_process_settings(self._settings, settings_file)
         wake_reader = self._watch_signals()
@@ -271,3 +274,11 @@ def _environment() -> dict[str, str]:
 
 def _exit_text(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _raise_descriptor_limit() -> None:
+    """Let the children have as many connections as the host allows, not the usual 1,024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

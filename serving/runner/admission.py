@@ -31,9 +31,9 @@ class Admission:
     def admit(self, job: Job) -> None:
         """Take the job's bytes, or raise QueueFull or PredictedLate."""
         limits, workload = self._limits, self._workload
-        share = LOW_SHARE if job.priority == LOW else 1.0
-        whose = " for low priority" if job.priority == LOW else ""
-        room = int(share * limits.rows)
+        share, whose, room = 1.0, "", limits.rows
+        if job.priority == LOW:
+            share, whose, room = LOW_SHARE, " for low priority", int(LOW_SHARE * limits.rows)
         if workload.rows + job.rows > room:
             # A request that is as large as the room waits for an empty queue.
             excess = min(workload.rows, workload.rows + job.rows - room)

@@ -30,9 +30,9 @@ def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> bytes:
     described, payload = [], []
     for name in job.wanted or job.outputs:
         array = job.outputs[name]
-        # The name of the dtype that TensorFlow brings along: numpy has none.
-        is_bfloat = array.dtype.name == "bfloat16"
-        datatype = "BF16" if is_bfloat else DATATYPES_BY_DTYPE.get(array.dtype)
+        datatype = DATATYPES_BY_DTYPE.get(array.dtype)
+        if datatype is None and array.dtype.name == "bfloat16":
+            datatype = "BF16"  # TensorFlow's own dtype: numpy has none.
         if datatype is None:
             error = NotOffered(f'output "{name}" is {array.dtype}, which is not offered')
             return failure_frame(request_id, error, stamps)

@@ -88,16 +88,19 @@ class Job:
         if self.is_done:
             return
         self.batch = facts
+        if stop - start == self.rows:
+            if self.settle():
+                self.outputs = outputs
+                self.answer(self)
+            return
         self.parts[start] = outputs
         self.rows_done[start] = stop - start
         if sum(self.rows_done.values()) == self.rows and self.settle():
-            parts = [self.parts[first] for first in sorted(self.parts)]
-            self.outputs = parts[0] if len(parts) == 1 else _join(parts)
+            self.outputs = _join([self.parts[first] for first in sorted(self.parts)])
             self.answer(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Consecutive rows of one job: what one batch takes of it."""
 
     job: Job

@@ -26,6 +26,7 @@ class Lanes:
         self.rows = dict.fromkeys(PRIORITIES, 0)
         self._aging_ns = aging_ns
         self._lists: dict[int, deque[Job]] = {priority: deque() for priority in PRIORITIES}
+        self._has_rotated = False
 
     def __bool__(self) -> bool:
         return any(self._lists.values())
@@ -80,10 +81,13 @@ class Lanes:
         elif rest_to_tail:
             job.queued_ns = now
             waiting.rotate(-1)
+            self._has_rotated = True
 
     def oldest_ns(self) -> int:
         """Return when the job that has waited longest arrived; there must be one."""
-        return min(job.arrived_ns for job in self)
+        if self._has_rotated:
+            return min(job.arrived_ns for job in self)
+        return min(waiting[0].arrived_ns for waiting in self._lists.values() if waiting)
 
     def _rank(self, job: Job, now: int) -> Rank:
         steps = (now - job.arrived_ns) // self._aging_ns

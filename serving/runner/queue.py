@@ -7,8 +7,8 @@ it.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from serving.errors import DeadlineExceeded, Draining, PredictionError
 from serving.runner.admission import Admission
@@ -23,8 +23,7 @@ DRAINING_RETRY_SECONDS = 1.0
 DELIVERY_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Rows taken for one device call, and what made it leave.
 
     `padded_rows` includes the padding.
@@ -178,8 +177,7 @@ class BatchQueue:
         return None
 
     def _drop_expired(self) -> list[Job]:
-        now = time.monotonic_ns()
-        expired = [job for job in self._workload.jobs() if job.is_done or job.deadline_ns <= now]
+        expired = self._workload.expired(time.monotonic_ns())
         self._drop(expired)
         return expired
 
@@ -269,7 +267,7 @@ class BatchQueue:
             job.taken_ns = job.taken_ns or now
             # A large request waits again for each slice, so that small ones wait for one of them.
             lanes.take(job, taken, rest_to_tail=taken == self.sizes.max_rows, now=now)
-            self._workload.rows -= taken
+            self._workload.note_taken(job, taken)
             left -= taken
             if job.next_row == job.rows:
                 self._budget.give_back(job.size_bytes)

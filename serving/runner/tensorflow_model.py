@@ -151,6 +151,7 @@ class TensorFlowModel:
             name: function.get_concrete_function() for name, function in callables.items()
         }
         self._polymorphic = list(callables.values())
+        self._calls = {name: _direct(function) for name, function in self._functions.items()}
         self._dtypes = {
             name: [TENSORFLOW_DTYPES.get(spec.datatype) for spec in signature.inputs]
             for name, signature in signatures.items()
@@ -164,10 +165,10 @@ class TensorFlowModel:
         """Compute one batch: inputs in the signature's order to outputs by name, in host memory."""
         dtypes = self._dtypes[signature]
         tensors = [
-            tf.constant(array.view(BFLOAT16) if dtype == tf.bfloat16 else array, dtype)
+            tf.constant(array.view(BFLOAT16) if dtype is tf.bfloat16 else array, dtype)
             for dtype, array in zip(dtypes, inputs, strict=True)
         ]
-        outputs = self._functions[signature](*tensors)
+        outputs = self._calls[signature](tensors)
         if signature in self._compiled_shapes:
             self._compiled_shapes[signature].add(tuple(array.shape for array in inputs))
         return {name: _array(tensor) for name, tensor in outputs.items()}
@@ -184,6 +185,18 @@ def _array(tensor: Any) -> np.ndarray:
     array = tensor.numpy()
     # TensorFlow gives a string without dimensions as bytes.
     return array if isinstance(array, np.ndarray) else np.array(array, object)
+
+
+def _direct(function: Any) -> Callable[[list[Any]], Mapping[str, Any]]:
+    """Return the call of a concrete function with tensors that are known to fit.
+
+    A plain call binds and casts its arguments first, which takes 40 % of a small model's time. The
+    captured variables are asked for each time: they need not stay the same.
+    """
+    inference = getattr(function, "inference_fn", None)
+    if inference is None:  # A release of TensorFlow that does not offer it.
+        return lambda tensors: function(*tensors)
+    return lambda tensors: inference.call_preflattened([*tensors, *function.captured_inputs])
 
 
 def _wrap(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:

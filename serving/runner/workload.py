@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 
 from serving.runner.durations import Durations
-from serving.runner.job import LOW, PRIORITIES, BatchKey, Job
+from serving.runner.job import HIGH, LOW, BatchKey, Job
 from serving.runner.lanes import Lanes
 
 NANOSECONDS = 1e9
+FAR_FUTURE = 1 << 63
 
 
 class Workload:
@@ -24,6 +25,10 @@ class Workload:
         self._max_rows = max_rows
         self._instances = instances
         self._aging_ns = int(aging_seconds * NANOSECONDS)
+        # No job that waits has an earlier deadline, though those that have left may have had.
+        self._no_deadline_before = FAR_FUTURE
+        # Only a job of which rows have left may be answered while others of its rows wait.
+        self._has_begun = False
         # By instance: the version it computes, and when it is expected to be done.
         self._running: dict[int, tuple[str, int]] = {}
 
@@ -39,6 +44,28 @@ class Workload:
             lanes = self.lanes[job.key] = Lanes(job.key, self._aging_ns)
         lanes.append(job)
         self.rows += job.rows
+        self._no_deadline_before = min(self._no_deadline_before, job.deadline_ns)
+
+    def note_taken(self, job: Job, rows: int) -> None:
+        """Note that rows of a job have left."""
+        self.rows -= rows
+        if job.next_row < job.rows:
+            self._has_begun = True
+
+    def expired(self, now: int) -> list[Job]:
+        """Return the jobs that wait in vain: their deadline has passed, or they are answered."""
+        if now < self._no_deadline_before and not self._has_begun:
+            return []
+        expired = []
+        earliest, has_begun = FAR_FUTURE, False
+        for job in self.jobs():
+            if job.is_done or job.deadline_ns <= now:
+                expired.append(job)
+            else:
+                earliest = min(earliest, job.deadline_ns)
+                has_begun = has_begun or job.next_row > 0
+        self._no_deadline_before, self._has_begun = earliest, has_begun
+        return expired
 
     def remove(self, job: Job) -> bool:
         """Forget a job; return whether it was waiting."""
@@ -126,6 +153,7 @@ class Workload:
 
     def _rows_ahead(self, lanes: Lanes, job: Job | None) -> int:
         """Return the rows that leave before a job's: those of its class and of higher ones."""
+        high, normal, low = lanes.rows.values()
         if job is None or job.priority == LOW:
-            return sum(lanes.rows.values())
-        return sum(lanes.rows[priority] for priority in PRIORITIES if priority <= job.priority)
+            return high + normal + low
+        return high if job.priority == HIGH else high + normal

@@ -14,8 +14,10 @@ from typing import Any
 
 import requests
 
-from serving.wire import FRAME, MAGIC, FrameReader, FrameType
+from serving.wire import FRAME, MAGIC, PROTOCOL, FrameReader, FrameType
 from tests.live.servers import Server, start_server, wait_for
+
+ROOT = Path(__file__).parents[2]
 
 
 def failures(server: Server, reason: str) -> float:
@@ -269,6 +271,71 @@ def test_front_end_of_another_protocol_is_told_both_numbers(models: Path, tmp_pa
         assert goodbye.type == FrameType.GOODBYE
         assert "protocol 99, this side 1" in goodbye.head["reason"]
         assert server.predict("half", {"instances": [[2, 4]]}).status_code == 200
+
+
+def test_partial_upgrade_shows_in_readiness_and_ends_with_the_upgrade(
+    models: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    for package in ("serving", "exporter"):
+        shutil.copytree(ROOT / package, program / package)
+    where = {"PYTHONPATH": str(program)}
+    with start_server(
+        {"half": models / "half"}, tmp_path, "--workers=1", environment=where
+    ) as server:
+        wire = program / "serving" / "wire.py"
+        upgraded = wire.read_text().replace(f"PROTOCOL = {PROTOCOL}\n", "PROTOCOL = 99\n")
+        assert upgraded != wire.read_text()
+        wire.write_text(upgraded)
+
+        (runner,) = server.pids("runner")
+        os.kill(runner, signal.SIGKILL)
+        numbers = f"the peer speaks protocol 99, this side {PROTOCOL}"
+        wait_for(
+            lambda: numbers in requests.get(server.url + "/readyz", timeout=5).text,
+            "readiness says which protocols meet",
+        )
+        refused = server.predict("half", {"instances": [[2, 4]]})
+        counted = failures(server, "loading")
+        (front_end,) = server.pids("frontend")
+        os.kill(front_end, signal.SIGTERM)
+        wait_for(server.is_ready, "both are of one build again")
+
+        assert (503, "loading") == (refused.status_code, refused.json()["reason"])
+        assert counted == 1
+        assert (200, {"predictions": [[1.0, 2.0]]}) == ask_new(server, "half", "[[2,4]]")
+
+
+def test_stuck_front_end_is_ended_and_its_callers_wait_no_longer(
+    models: Path, tmp_path: Path
+) -> None:
+    arguments = ("--workers=1", "--front-end-hang-seconds=4")
+    with start_server({"half": models / "half"}, tmp_path, *arguments) as server:
+        (stuck,) = server.pids("frontend")
+
+        os.kill(stuck, signal.SIGSTOP)
+        waiting, answers = in_background(lambda: ask_new(server, "half", "[[2,4]]"))
+        wait_for(
+            lambda: server.value("inferometer_listen_backlog_connections") > 0,
+            "a caller waits in the kernel's queue",
+        )
+        waiting.join()
+        exits = {"role": "frontend", "cause": "timeout"}
+        wait_for(
+            lambda: server.value("inferometer_process_exits_total", **exits) == 1,
+            "its end is counted",
+        )
+
+        assert [(200, {"predictions": [[1.0, 2.0]]})] == answers
+        assert [stuck] != server.pids("frontend")
+
+
+def ask_new(server: Server, model: str, rows: str) -> tuple[int, Any]:
+    """Ask over a connection of its own."""
+    answer = requests.post(
+        f"{server.url}/v1/models/{model}:predict", data=f'{{"instances":{rows}}}', timeout=60
+    )
+    return answer.status_code, answer.json()
 
 
 def test_rows_of_many_shapes_are_computed_one_by_one(models: Path, tmp_path: Path) -> None:

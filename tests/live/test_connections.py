@@ -1,0 +1,121 @@
+"""Connections that bring no request, and requests whose body nobody reads."""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.live.rest import parsed, rest_of
+from tests.live.servers import Server, start_server
+
+TIMEOUT_SECONDS = 10
+MOST_CONNECTIONS = 2000  # of one front-end
+OTHER_DESCRIPTORS = 100
+BODY_BYTES = 100 << 20
+# What is dropped of a body, and what the kernel's buffers hold of it on both sides.
+MOST_SENT_BYTES = 16 << 20
+
+
+@pytest.fixture(scope="module")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("connections")
+    arguments = ("--workers=1", "--keep-alive-seconds=2", "--control-token=secret")
+    with start_server({"half": models / "half"}, folder, *arguments) as running:
+        yield running
+
+
+def connect(server: Server) -> socket.socket:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS)
+
+
+def test_idle_connection_ends_when_its_time_is_up(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"HTTP/1.1 200" in connection.recv(65536)
+        begun = time.monotonic()
+
+        assert b"" == connection.recv(65536)
+        assert 1 < time.monotonic() - begun < 5
+
+
+def test_head_that_never_ends_ends_the_connection(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+
+        assert b"" == connection.recv(65536)
+
+
+def test_longest_idle_connection_gives_way_to_a_new_one(models: Path, tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(MOST_CONNECTIONS, hard - OTHER_DESCRIPTORS)
+    arguments = ("--workers=1",)
+    with (
+        start_server({"half": models / "half"}, tmp_path, *arguments) as server,
+        ExitStack() as connections,
+    ):
+        idle = [connections.enter_context(connect(server)) for _ in range(most + 20)]
+
+        answer = server.predict("half", {"instances": [[2, 4]]})
+
+        assert 200 == answer.status_code
+        assert b"" == idle[0].recv(1)
+        idle[-1].settimeout(0)
+        with pytest.raises(BlockingIOError):
+            idle[-1].recv(1)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /v2", 200),
+        ("GET /metrics", 200),
+        ("GET /v1/models/half/metadata", 200),
+        ("POST /nowhere", 404),
+        ("POST /livez", 405),
+        ("DELETE /v1/models/half:predict", 405),
+        ("POST /v2/repository/models/half/load", 401),
+        ("POST /v1/models/none:predict", 404),
+    ],
+)
+def test_body_that_nobody_reads_is_dropped_and_the_connection_closed(
+    server: Server, request_line: str, status: int
+) -> None:
+    length = f"Content-Length: {BODY_BYTES}"
+    head = "\r\n".join([f"{request_line} HTTP/1.1", "Host: x", length, "", ""])
+    piece = bytes(1 << 20)
+    sent = 0
+    with connect(server) as connection:
+        connection.sendall(head.encode())
+        with suppress(ConnectionError):
+            while sent < BODY_BYTES:
+                connection.sendall(piece)
+                sent += len(piece)
+        received = b""
+        with suppress(ConnectionError):
+            received = rest_of(connection)
+
+    assert sent < MOST_SENT_BYTES
+    if received:  # A reset may have overtaken it.
+        assert (status, "close") == (
+            parsed(received).status,
+            parsed(received).headers["Connection"],
+        )
+
+
+@pytest.mark.parametrize("request_line", ["GET /v2", "POST /nowhere", "GET /readyz"])
+def test_small_body_that_nobody_reads_costs_the_connection_only(
+    server: Server, request_line: str
+) -> None:
+    with connect(server) as connection:
+        connection.sendall(
+            f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello".encode()
+        )
+        reply = parsed(rest_of(connection))
+
+    assert "close" == reply.headers["Connection"]
+    assert reply.status in {200, 404}
