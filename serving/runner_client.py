@@ -30,7 +30,7 @@ from serving.wire import (
     Frame,
     FrameType,
     encode_frame,
-    largest_payload_bytes,
+    line_limits,
     runner_socket_path,
 )
 
@@ -63,7 +63,7 @@ class SocketRunnerClient:
             RunnerPeer(
                 runner_socket_path(settings, number),
                 RunnerStatus(settings, number),
-                max_payload_bytes=largest_payload_bytes(settings),
+                limits=line_limits(settings),
                 models_changed=self._merge_tables,
             )
             for number in range(settings.runners or 1)

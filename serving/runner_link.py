@@ -29,10 +29,10 @@ from serving.wire import (
     Frame,
     FrameReader,
     FrameType,
+    LineLimits,
     encode_frame,
 )
 
-SEND_LIMIT_BYTES = 128 << 20
 FIRST_RECONNECT_SECONDS = 0.05
 LONGEST_RECONNECT_SECONDS = 1.0
 RECONNECT_JITTER = 0.2
@@ -54,14 +54,14 @@ class RunnerLink:
     def __init__(
         self,
         path: Path,
-        max_payload_bytes: int,
+        limits: LineLimits,
         models_changed: Callable[[int, ModelTable], None],
     ) -> None:
         """Know where the runner listens; `models_changed` gets every table it sends, numbered."""
         self.is_up = False
         self.refusal = ""
         self._path = path
-        self._max_payload_bytes = max_payload_bytes
+        self._limits = limits
         self._models_changed = models_changed
         self._waiting: dict[int, Waiter] = {}
         self._deadlines: Deadlines[int] = Deadlines(self._expire)
@@ -77,7 +77,7 @@ class RunnerLink:
             raise Loading(
                 "no runner is ready at the moment", retry_after_seconds=LOADING_RETRY_SECONDS
             )
-        if len(self._unsent) + len(frame) > SEND_LIMIT_BYTES:
+        if len(self._unsent) + len(frame) > self._limits.unsent_bytes:
             raise QueueFull(
                 "the runner does not take requests fast enough", retry_after_seconds=1.0
             )
@@ -118,7 +118,7 @@ class RunnerLink:
             raise
         self._socket = sock
         self._is_flush_due = False
-        self._reader = FrameReader(self._max_payload_bytes)
+        self._reader = FrameReader(self._limits.payload_bytes)
         self._ended.clear()
         self._readable = gevent.get_hub().loop.io(sock.fileno(), READ_EVENT)
         self._readable.start(self._read)

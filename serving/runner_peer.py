@@ -8,7 +8,7 @@ import gevent
 from serving.model_table import ModelTable
 from serving.runner_link import RunnerLink
 from serving.status_page import RunnerStatus
-from serving.wire import LARGE_FRAME_BYTES, Frame
+from serving.wire import LARGE_FRAME_BYTES, Frame, LineLimits
 
 
 class RunnerPeer:
@@ -19,7 +19,7 @@ class RunnerPeer:
         path: Path,
         status: RunnerStatus,
         *,
-        max_payload_bytes: int,
+        limits: LineLimits,
         models_changed: Callable[[], None],
     ) -> None:
         """Know where the runner listens; `models_changed` is called with each of its tables."""
@@ -28,8 +28,8 @@ class RunnerPeer:
         self.rows_under_way = 0
         self._models_changed = models_changed
         self._number = 0
-        self._ordinary = RunnerLink(path, max_payload_bytes, self._take_table)
-        self._large = RunnerLink(path, max_payload_bytes, self._take_table)
+        self._ordinary = RunnerLink(path, limits, self._take_table)
+        self._large = RunnerLink(path, limits, self._take_table)
         self._links = (self._ordinary, self._large)
 
     @property

@@ -18,6 +18,7 @@ from serving.codecs.base import (
     ReplyOptions,
 )
 from serving.codecs.finite import reject_nonfinite
+from serving.compression import HEADERS, compressed
 from serving.errors import (
     Draining,
     InternalError,
@@ -111,7 +112,7 @@ class PredictionService:
         in_flight.inc()
         try:
             reply = self._predict(codec, target, environ, request)
-            return self._succeed(codec, request, reply)
+            return self._succeed(codec, environ, request, reply)
         except PredictionError as error:
             return self._fail(codec, request, error)
         except Exception:
@@ -208,11 +209,18 @@ class PredictionService:
         if self._settings.reject_nonfinite_inputs:
             reject_nonfinite(decoded)
 
-    def _succeed(self, codec: Codec, request: Progress, reply: EncodedReply) -> Answer:
+    def _succeed(
+        self, codec: Codec, environ: Environ, request: Progress, reply: EncodedReply
+    ) -> Answer:
+        least_bytes = self._settings.response_gzip_min_bytes
+        packed = compressed(reply.body, environ, least_bytes=least_bytes)
+        body = reply.body if packed is None else packed
         seconds = request.seconds(time.monotonic_ns())
-        self._record(codec, request, code="200", outcome=OK, seconds=seconds, reply=reply.body)
-        headers = self._headers(request, seconds, reply)
-        return Answer("200 OK", headers, reply.body, keeps_open=self._keeps_open)
+        self._record(codec, request, code="200", outcome=OK, seconds=seconds, reply=body)
+        headers = self._headers(request, seconds, EncodedReply(body, reply.json_bytes))
+        if packed is not None:
+            headers += HEADERS
+        return Answer("200 OK", headers, body, keeps_open=self._keeps_open)
 
     def _fail(self, codec: Codec, request: Progress, error: PredictionError) -> Answer:
         if any(error.stamps):

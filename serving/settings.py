@@ -171,6 +171,10 @@ class Settings(BaseModel):
     max_buffered_bytes: int = Field(
         256 * MEBIBYTE, ge=1, description="bytes of bodies one front-end holds at once"
     )
+    # Two of the largest frames.
+    send_limit_bytes: int = Field(
+        128 * MEBIBYTE, ge=1, description="bytes that may wait on a front-end's line to a runner"
+    )
     max_request_rows: int = Field(1024, ge=1, description="most rows in one request")
     request_timeout_seconds: float = Field(
         30.0, gt=0, le=3600, description="longest time a request may take"
@@ -178,6 +182,10 @@ class Settings(BaseModel):
     # Longer than the usual 60 s idle time of a load balancer, so the server never closes first.
     keep_alive_seconds: int = Field(75, ge=1, description="how long an idle connection stays open")
     server_timing: bool = Field(default=True, description="send the phases as Server-Timing header")
+    # Compression costs front-end time, which a proxy in front has more of.
+    response_gzip_min_bytes: int = Field(
+        0, ge=0, description="smallest prediction that is gzipped for callers that ask; 0: none"
+    )
     reject_nonfinite_inputs: bool = Field(
         default=False, description="answer 400 to NaN and infinity in inputs"
     )

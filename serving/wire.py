@@ -34,12 +34,23 @@ def runner_socket_path(settings: Settings, number: int) -> Path:
     return store_path_of(settings) / f"runner-{number}.sock"
 
 
-def largest_payload_bytes(settings: Settings) -> int:
-    """Return the largest payload that a request within its limits can have.
+class LineLimits(NamedTuple):
+    """What one connection carries: the largest payload of a frame, and how much may wait."""
 
-    `0,` is two bytes of JSON and eight of INT64.
+    payload_bytes: int
+    unsent_bytes: int
+
+
+def line_limits(settings: Settings) -> LineLimits:
+    """Return the limits of every connection.
+
+    The largest payload is that of a request within its limits: `0,` is two bytes of JSON and eight
+    of INT64.
     """
-    return max(settings.max_decompressed_bytes, 4 * settings.max_json_bytes)
+    payload_bytes = max(settings.max_decompressed_bytes, 4 * settings.max_json_bytes)
+    # Whatever the setting, one frame always fits.
+    largest_frame = FRAME.size + MAX_HEAD_BYTES + payload_bytes
+    return LineLimits(payload_bytes, max(settings.send_limit_bytes, largest_frame))
 
 
 class FrameType(IntEnum):

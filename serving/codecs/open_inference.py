@@ -188,7 +188,7 @@ def _wanted_outputs(
     `is_binary` is what holds for an output that does not say.
     """
     known = [spec.name for spec in signature.outputs]
-    if not document.get("outputs"):
+    if document.get("outputs") in (None, []):
         return None, frozenset(known if is_binary else ())
     wanted: list[str] = []
     binary: set[str] = set()
@@ -201,7 +201,8 @@ def _wanted_outputs(
         parameters = parameters_of(output, f"output {quoted(name)}: ")
         validate_output(parameters, name)
         wanted.append(name)
-        if parameters.get("binary_data", is_binary):
+        is_own_binary = parameters.get("binary_data")
+        if is_binary if is_own_binary is None else is_own_binary:
             binary.add(name)
     return tuple(wanted), frozenset(binary)
 

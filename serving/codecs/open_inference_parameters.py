@@ -3,12 +3,14 @@
 Refused is what would give a wrong answer if it were ignored.
 """
 
+from serving.codecs.json_text import InexactInteger
 from serving.errors import InvalidInput, NotOffered
 from serving.quoting import kind_of, quoted, shown
 
 MICROSECONDS = 1e6  # in one second
 LONGEST_TIMEOUT = 10**15  # microseconds; JSON's integers may be larger than any float
 PRIORITIES = (1, 2, 3)
+INEXACT = 2**63
 
 _Parameters = dict[str, object]
 
@@ -28,19 +30,17 @@ def timeout_seconds(parameters: _Parameters) -> float | None:
     timeout = parameters.get("timeout")
     if timeout is None:
         return None
-    if type(timeout) is not int or timeout < 0:
-        raise InvalidInput(
-            f"parameters.timeout must be whole microseconds, 0 or more; got {shown(timeout)}"
-        )
+    message = f"parameters.timeout must be whole microseconds, 0 or more; got {shown(timeout)}"
+    timeout = _whole_number(timeout, message)
     return min(timeout, LONGEST_TIMEOUT) / MICROSECONDS if timeout else None
 
 
 def validate_request(parameters: _Parameters) -> None:
     """Refuse what is malformed or not offered in the parameters of the request itself."""
     wanted = parameters.get("priority")
-    if wanted is not None and (type(wanted) is not int or wanted < 0):
-        raise InvalidInput(
-            f"parameters.priority must be a whole number, 0 or more; got {shown(wanted)}"
+    if wanted is not None:
+        _whole_number(
+            wanted, f"parameters.priority must be a whole number, 0 or more; got {shown(wanted)}"
         )
     if parameters.get("sequence_id"):
         raise NotOffered("sequence_id: stateful sequences are not offered here")
@@ -67,6 +67,15 @@ def priority(parameters: _Parameters) -> int | None:
     """Return the caller's priority: 1, 2 or 3; None for the default."""
     wanted = parameters.get("priority")
     return wanted if isinstance(wanted, int) and wanted in PRIORITIES else None
+
+
+def _whole_number(value: object, message: str) -> int:
+    """Return an integer of 0 or more; raise InvalidInput with the message for anything else."""
+    if type(value) is float and value >= INEXACT:
+        raise InexactInteger(message)  # It may be an integer, which one only the exact parser says.
+    if type(value) is not int or value < 0:
+        raise InvalidInput(message)
+    return value
 
 
 def _require_boolean(parameters: _Parameters, name: str, owner: str) -> None:

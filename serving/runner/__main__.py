@@ -12,7 +12,7 @@ from pathlib import Path
 from serving import __version__
 from serving.process import open_process_recorder, read_process_settings, start_logging
 from serving.settings import Settings
-from serving.wire import largest_payload_bytes, runner_socket_path
+from serving.wire import line_limits, runner_socket_path
 
 # Beside a busy Python thread a 0.28 ms device call takes 6 ms at the default interval of 5 ms.
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -78,7 +78,7 @@ def _run(settings: Settings, number: int, stopping: threading.Event) -> None:
     receiver = Receiver(
         listener,
         queues=runner.queues,
-        max_payload_bytes=largest_payload_bytes(settings),
+        limits=line_limits(settings),
         description={"build": __version__, "runner": number, "device": device},
     )
     runner.start(announce=receiver.announce_models, after_batch=receiver.flush)

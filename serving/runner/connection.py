@@ -8,23 +8,22 @@ import threading
 from collections.abc import Callable
 
 from serving.runner.job import Job
-from serving.wire import FrameReader
-
-SEND_LIMIT_BYTES = 128 << 20
+from serving.wire import FrameReader, LineLimits
 
 
 class Connection:
     """One front-end's connection: its unread bytes, its unanswered jobs, its unsent answers."""
 
     def __init__(
-        self, sock: socket.socket, max_payload_bytes: int, wants_writing: Callable[[], None]
+        self, sock: socket.socket, limits: LineLimits, wants_writing: Callable[[], None]
     ) -> None:
         """Take a non-blocking socket.
 
         `wants_writing` is called when answers could not all be sent.
         """
         self.socket = sock
-        self.reader = FrameReader(max_payload_bytes)
+        self.reader = FrameReader(limits.payload_bytes)
+        self._unsent_bytes = limits.unsent_bytes
         self.jobs: dict[int, Job] = {}
         self.is_broken = False
         # The last table of models it was told, and the last one it says it has.
@@ -53,7 +52,7 @@ class Connection:
                 self._unsent.clear()
                 return True
             del self._unsent[:sent]
-            if len(self._unsent) > SEND_LIMIT_BYTES:
+            if len(self._unsent) > self._unsent_bytes:
                 # That front-end is stuck; keeping its answers would only move the problem here.
                 self.is_broken = True
                 self._unsent.clear()

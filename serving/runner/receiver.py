@@ -28,6 +28,7 @@ from serving.wire import (
     SOCKET_BUFFER_BYTES,
     Frame,
     FrameType,
+    LineLimits,
     encode_frame,
 )
 
@@ -44,14 +45,14 @@ class Receiver:
         listener: socket.socket,
         *,
         queues: Mapping[str, BatchQueue],
-        max_payload_bytes: int,
+        limits: LineLimits,
         description: Mapping[str, object],
     ) -> None:
         """Take over a listening Unix socket; `description` is what a front-end is told first."""
         self.catalog: ModelCatalog
         self._queues = queues
         self._description = description
-        self._max_payload_bytes = max_payload_bytes
+        self._limits = limits
         self._selector = selectors.DefaultSelector()
         self._connections: set[Connection] = set()
         self._unflushed: set[Connection] = set()
@@ -128,7 +129,7 @@ class Receiver:
             return
         sock.setblocking(False)  # noqa: FBT003
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        connection = Connection(sock, self._max_payload_bytes, self._wake)
+        connection = Connection(sock, self._limits, self._wake)
         self._connections.add(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)
 
@@ -224,7 +225,7 @@ class Receiver:
 
     def _answer_frame(self, request_id: int, job: Job) -> bytes:
         try:
-            return answer_frame(request_id, job, self._max_payload_bytes)
+            return answer_frame(request_id, job, self._limits.payload_bytes)
         except Exception:
             # The caller must not wait for an answer that cannot be written.
             logger.exception("an answer of model %s cannot be written", job.model)

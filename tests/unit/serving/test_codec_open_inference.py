@@ -356,6 +356,18 @@ def test_timeout_is_microseconds(microseconds: int | None, seconds: float | None
         ),
         pytest.param(
             "half",
+            {"inputs": [x()], "outputs": ""},
+            '"outputs" must be a list, got a string',
+            id="outputs-empty-string",
+        ),
+        pytest.param(
+            "half",
+            {"inputs": [x()], "outputs": {}},
+            '"outputs" must be a list, got an object',
+            id="outputs-empty-object",
+        ),
+        pytest.param(
+            "half",
             {"inputs": [x()], "parameters": {"signature_name": "foo"}},
             'no signature "foo"; there are: serving_default',
             id="29-unknown",
@@ -417,6 +429,31 @@ def test_reply_is_as_in_the_specification() -> None:
         b'{"model_name":"half","model_version":"1","id":"42","outputs":'
         b'[{"name":"y","datatype":"FP32","shape":[1,2],"data":[1.0,2.0]}]}'
     )
+
+
+@pytest.mark.parametrize("own", [True, False, None])
+def test_output_that_does_not_say_is_sent_as_the_request_says(own: object) -> None:
+    output = {"name": "y", "parameters": {"binary_data": own}}
+    document = {"inputs": [x()], "outputs": [output], "parameters": {"binary_data_output": True}}
+
+    assert (own is not False) == ("y" in decode("half", document).binary_outputs)
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 2**70, 10**400])
+def test_integers_of_any_size_are_whole_numbers(number: int) -> None:
+    parameters = {"priority": number, "timeout": number}
+
+    request = decode("half", {"inputs": [x()], "parameters": parameters})
+
+    assert (None, 1e9) == (request.priority, request.timeout_seconds)
+
+
+def test_large_float_is_no_whole_number() -> None:
+    error = refused("half", {"inputs": [x()], "parameters": {"priority": 1e30}})
+
+    message = "parameters.priority must be a whole number, 0 or more; got 1e30"
+    assert isinstance(error, InvalidInput)
+    assert error.message == message
 
 
 def test_reply_has_no_id_where_none_was_given() -> None:
