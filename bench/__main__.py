@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import recording, scraping, throughput
+from bench import raw_tensors, recording, scraping, throughput
 from bench.report import Ratio, document, table
 
 
@@ -24,6 +24,8 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "bench.models", folder], check=True)
         print("throughput", file=sys.stderr)
         rows += throughput.measure(Path(folder))
+        print("raw tensors", file=sys.stderr)
+        rows += raw_tensors.measure(Path(folder))
     print("recording", file=sys.stderr)
     rows += recording.measure()
     print("scraping", file=sys.stderr)

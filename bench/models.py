@@ -1,8 +1,9 @@
-"""The benchmark's models: a demo-sized dense network, and one that computes for 20 ms a row.
+"""The benchmark's models.
 
-`python -m bench.models FOLDER` writes both; `python -m bench.models --bare FOLDER BATCH ROWS`
-calls the second one's concrete function in a bare loop, BATCH rows at a time, and prints rows a
-second.
+A demo-sized dense network, one that computes for 20 ms a row, and one that does next to nothing
+with large images. `python -m bench.models FOLDER` writes all three;
+`python -m bench.models --bare FOLDER BATCH ROWS` calls the second one's concrete function in a bare
+loop, BATCH rows at a time, and prints rows a second.
 """
 
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 PIXELS, HIDDEN, CLASSES = 784, 128, 10
+IMAGE = (224, 224, 3)
 SIDE = 256
 TARGET_ROW_SECONDS = 0.020
 SEED = 7
@@ -34,6 +36,15 @@ class Dense(tf.Module):
     def serve(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ten probabilities a row."""
         return {"probabilities": tf.nn.softmax(tf.nn.relu(pixels @ self.hidden) @ self.output)}
+
+
+class Image(tf.Module):
+    """One pixel of an image of any size, so that what is measured is how it gets there."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None] * 3 + [3], tf.float32, name="image")])
+    def serve(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the three colours of the last pixel."""
+        return {"colour": image[:, -1, -1, :]}
 
 
 class Heavy(tf.Module):
@@ -59,10 +70,12 @@ class Heavy(tf.Module):
 
 
 def write(folder: Path) -> None:
-    """Export both models, the second one sized to this machine."""
+    """Export the models, the heavy one sized to this machine."""
     _one_thread()
     dense = Dense()
     tf.saved_model.save(dense, str(folder / "dense" / "1"), signatures=dense.serve)
+    image = Image()
+    tf.saved_model.save(image, str(folder / "image" / "1"), signatures=image.serve)
     products = 8
     seconds = _row_seconds(Heavy(products))
     heavy = Heavy(max(1, round(products * TARGET_ROW_SECONDS / seconds)))

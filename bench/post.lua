@@ -1,8 +1,13 @@
 -- wrk's script: posts the file named by the environment variable BODY, and counts answers that are not 200.
+-- JSON_BYTES says how much of the body is JSON, where raw tensors follow it.
 local file = assert(io.open(os.getenv("BODY"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = "application/json"
+if os.getenv("JSON_BYTES") then
+  wrk.headers["Content-Type"] = "application/octet-stream"
+  wrk.headers["Inference-Header-Content-Length"] = os.getenv("JSON_BYTES")
+end
 file:close()
 
 local threads = {}

@@ -2,71 +2,40 @@
 
 import json
 import os
-import re
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from bench.load import (
+    SECONDS,
+    WARM_UP_SECONDS,
+    Load,
+    Sample,
+    alternate,
+    constant_view,
+    cpu_seconds,
+    run_wrk,
+    server,
+)
 from bench.models import PIXELS
 from bench.report import Ratio, summary
-from serving.process import write_process_settings
-from serving.settings import Settings
-from serving.supervisor import listen
 
-READY_SECONDS = 90.0
 STARTS = 4
-ROUNDS = 3
-SECONDS = 3
 HEAVY_ROUNDS = 6
 SCRAPED_ROUNDS = 16
-WARM_UP_SECONDS = 2
 HEAVY_ROWS = 320
 HEAVY_BATCH_ROWS = 32
 HEAVY_CONNECTIONS = 64
-WRK_THREADS = 1  # two cores serve; more threads of wrk would only take them away
-
-Found = TypeVar("Found")
-
-METRICS = re.compile(r"metrics on (http://[^\s/]+)")
-SERVING = re.compile(r"serving .* on (http://\S+)")
-RESULT = re.compile(r"RESULT (\d+) (\d+) (\d+) (\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What wrk sends: which body, to which model, over how many connections."""
-
-    model: str
-    body: Path
-    connections: int
-
-
-class Running(NamedTuple):
-    """A server under measurement and the process whose children do its work."""
-
-    url: str
-    pid: int
-    metrics_url: str = ""
-
-
-class Sample(NamedTuple):
-    """One round: requests a second, and the server's CPU time a request in microseconds."""
-
-    rate: float
-    cpu: float
+DENSE = "/v1/models/dense:predict"
 
 
 def measure(models: Path) -> list[Ratio]:
@@ -84,12 +53,12 @@ def measure(models: Path) -> list[Ratio]:
             constant_view() as constant,
         ):
             for connections, sides in samples.items():
-                load = Load("dense", body, connections)
-                _alternate([measured, unmeasured, constant], load, sides)
+                load = Load(DENSE, body, connections)
+                alternate([(each, load) for each in (measured, unmeasured, constant)], sides)
     rows = []
     for connections, sides in samples.items():
         rows += _dense_ratios(connections, *sides)
-    rows += _scraped_ratios(models, Load("dense", body, 64))
+    rows += _scraped_ratios(models, Load(DENSE, body, 64))
     rows.append(_heavy_ratio(models))
     return rows
 
@@ -102,10 +71,10 @@ def _scraped_ratios(models: Path, load: Load) -> list[Ratio]:
         run_wrk(running.url, load, WARM_UP_SECONDS)
         for _ in range(SCRAPED_ROUNDS):
             alone.append(run_wrk(running.url, load, SECONDS))
-            before, begun = _cpu_seconds(exporter), time.monotonic()
+            before, begun = cpu_seconds(exporter), time.monotonic()
             with _scrapes(running.metrics_url, every=1.0):
                 scraped.append(run_wrk(running.url, load, SECONDS))
-            used += _cpu_seconds(exporter) - before
+            used += cpu_seconds(exporter) - before
             took += time.monotonic() - begun
         with _scrapes(running.metrics_url, every=0.05) as times:
             run_wrk(running.url, load, 10)
@@ -263,114 +232,3 @@ def _rows_a_second(url: str, rows: int) -> float:
     if statuses != {200}:
         raise RuntimeError(f"answers of {sorted(statuses)}")
     return rows / seconds
-
-
-def _alternate(servers: Sequence[Running], load: Load, samples: Sequence[list[Sample]]) -> None:
-    """Add to each server's samples.
-
-    The servers take turns, so that the machine's moods hit all alike.
-    """
-    for server_under_load in servers:
-        run_wrk(server_under_load.url, load, WARM_UP_SECONDS)
-    for _ in range(ROUNDS):
-        for (url, pid, _), found in zip(servers, samples, strict=True):
-            before = _cpu_seconds(pid)
-            rate = run_wrk(url, load, SECONDS)
-            used = _cpu_seconds(pid) - before
-            found.append(Sample(rate, used / (rate * SECONDS) * 1e6))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time, user and system, of a process and its descendants that live."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(_cpu_seconds(int(child)) for child in children)
-
-
-def run_wrk(url: str, load: Load, seconds: int) -> float:
-    """Return successful requests a second. Raises RuntimeError when any request failed."""
-    command = [
-        "wrk", f"-t{WRK_THREADS}", f"-c{load.connections}", f"-d{seconds}s", "--timeout=10s",
-        f"--script={Path(__file__).parent / 'post.lua'}", f"{url}/v1/models/{load.model}:predict",
-    ]  # fmt: skip
-    output = subprocess.run(
-        command,
-        env={**os.environ, "BODY": str(load.body)},
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
-    match = RESULT.search(output)
-    assert match is not None, output
-    requests, microseconds, refused, errors = map(int, match.groups())
-    if refused or errors:
-        raise RuntimeError(
-            f"{refused} of {requests} requests were refused, {errors} failed\n{output}"
-        )
-    return requests / (microseconds / 1e6)
-
-
-@contextmanager
-def server(*arguments: str) -> Iterator[Running]:
-    """Run `inferometer` on ports that the kernel chooses; yield its URL once it is ready."""
-    command = [sys.executable, "-m", "serving", *arguments, "--port=0", "--metrics-port=0"]
-    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
-        process = subprocess.Popen(command, stderr=log)
-        try:
-            url = _wait_for(lambda: SERVING.search(Path(log.name).read_text()), process).group(1)
-            _wait_until_ready(url, process)
-            yield Running(url, process.pid, METRICS.findall(Path(log.name).read_text())[0])
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-
-
-@contextmanager
-def constant_view() -> Iterator[Running]:
-    """Run the reference in the real front-ends' gunicorn configuration."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        settings_file = Path(directory) / "settings.json"
-        write_process_settings(Settings(store_path=Path(directory)), settings_file)
-        listener = listen("127.0.0.1", 0)
-        descriptor = listener.fileno()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "python:bench.constant_view"],
-            env={
-                **os.environ,
-                "INFEROMETER_SETTINGS_FILE": str(settings_file),
-                "INFEROMETER_LISTEN_DESCRIPTOR": str(descriptor),
-            },
-            pass_fds=[descriptor],
-        )
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        try:
-            _wait_until_ready(url, process)
-            yield Running(url, process.pid)
-        finally:
-            process.terminate()
-            process.wait()
-            listener.close()
-
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    def is_ready() -> bool:
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)  # noqa: PLR2004
-        except OSError:
-            return False
-
-    _wait_for(is_ready, process)
-
-
-def _wait_for(condition: Callable[[], Found], process: "subprocess.Popen[bytes]") -> Found:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        if process.poll() is not None:
-            raise RuntimeError("the server ended before it was ready")
-        time.sleep(0.1)
-    raise RuntimeError(f"the server was not ready within {READY_SECONDS:.0f} s")

@@ -5,7 +5,7 @@ from flask import Flask
 from exporter import Scraper
 from serving.body import TimeLimit
 from serving.cors import Cors
-from serving.gateway import PredictGateway, Reply
+from serving.gateway import PredictGateway
 from serving.prediction import RunnerClient
 from serving.process import store_path_of
 from serving.request_metrics import RequestMetrics
@@ -24,6 +24,7 @@ from serving.service import PredictionService
 from serving.settings import Settings
 from serving.slow_log import SlowLog
 from serving.status_page import ServerState
+from serving.wsgi_server import WsgiServer
 
 Application = Flask
 
@@ -35,7 +36,7 @@ def make_app(
     metrics: RequestMetrics,
     scraper: Scraper,
     time_limit: TimeLimit,
-    reply: Reply,
+    server: WsgiServer,
 ) -> Application:
     """Return the application with the prediction gateway in front of it.
 
@@ -75,6 +76,6 @@ def make_app(
         state=state,
         slow_log=SlowLog(directory),
     )
-    gateway = PredictGateway(app.wsgi_app, service, reply=reply, cors=cors)
+    gateway = PredictGateway(app.wsgi_app, service, server=server, cors=cors)
     app.wsgi_app = gateway  # type: ignore[method-assign]
     return app

@@ -9,16 +9,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from serving.decompression import decompress, encoding_of
 from serving.errors import BodyTooSlow, InvalidInput, NotOffered, QueueFull, TooLarge
 from serving.quoting import quoted
+from serving.tensors import uninitialized
 
 # Enough for a usual body in one call, little enough that a limit is noticed early.
 READ_BYTES = 1 << 20
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
+
+Wanted = TypeVar("Wanted")
+Got = TypeVar("Got")
 
 TimeLimit = Callable[[float], AbstractContextManager[object]]
 
@@ -28,6 +32,14 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; none at the end."""
+
+
+@runtime_checkable
+class Fillable(Protocol):
+    """What can be read into a buffer of the caller's, which saves copies of a large body."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read up to as many bytes as the buffer has; return how many, 0 at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +98,14 @@ class HeldBytes:
 class Body(NamedTuple):
     """A body as the codec gets it, and its size as it was sent."""
 
-    content: bytes
+    content: bytes | memoryview
     sent_bytes: int
 
 
 def read_body(
     environ: Mapping[str, object],
     *,
+    stream: Readable | Fillable | None = None,
     limits: BodyLimits,
     held: HeldBytes,
     time_limit: TimeLimit,
@@ -100,6 +113,7 @@ def read_body(
 ) -> Body:
     """Return the whole body, decompressed.
 
+    It is read from `stream`, by default `wsgi.input`; only a Fillable one gives a view.
     `time_limit(seconds)` is a context manager that raises TimeoutError or itself when the time is
     up. Raises TooLarge, UnsupportedEncoding, NotOffered, BodyTooSlow, or InvalidInput when the body
     does not arrive as announced.
@@ -108,12 +122,16 @@ def read_body(
     if declared is not None and declared > limits.max_body_bytes:
         raise TooLarge(f"body of {declared:,} bytes; the limit is {limits.max_body_bytes:,}")
     encoding = encoding_of(environ)
-    stream = cast("Readable", environ["wsgi.input"])
-    reading = (
-        partial(_read_chunked, stream, limits.max_body_bytes, held)
-        if declared is None
-        else partial(_read_declared, stream, declared, held)
-    )
+    reading: Callable[[], bytes | memoryview]
+    if isinstance(stream, Fillable) and declared is not None:
+        reading = partial(_fill, stream, declared, held)
+    else:
+        readable = cast("Readable", stream or environ["wsgi.input"])
+        reading = (
+            partial(_read_chunked, readable, limits.max_body_bytes, held)
+            if declared is None
+            else partial(_read_declared, readable, declared, held)
+        )
     sent = _in_time(time_limit(seconds), reading)
     content = decompress(sent, encoding, limit=limits.max_decompressed_bytes)
     return Body(content, len(sent))
@@ -139,7 +157,9 @@ def _declared_length(environ: Mapping[str, object]) -> int | None:
     return int(length)
 
 
-def _in_time(timer: AbstractContextManager[object], reading: Callable[[], bytes]) -> bytes:
+def _in_time(
+    timer: AbstractContextManager[object], reading: Callable[[], bytes | memoryview]
+) -> bytes | memoryview:
     itself: object = timer
     try:
         with timer:
@@ -156,18 +176,30 @@ def _in_time(timer: AbstractContextManager[object], reading: Callable[[], bytes]
 def _read_declared(stream: Readable, length: int, held: HeldBytes) -> bytes:
     pieces = []
     missing = length
-    while missing and (piece := _read(stream, min(missing, READ_BYTES))):
+    while missing and (piece := _read(stream.read, min(missing, READ_BYTES))):
         held.take(len(piece))
         pieces.append(piece)
         missing -= len(piece)
     if missing:
-        raise InvalidInput(f"body ended after {length - missing:,} of {length:,} bytes")
+        raise _ended(length - missing, length)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _fill(stream: Fillable, length: int, held: HeldBytes) -> memoryview:
+    buffer = uninitialized(length)
+    filled = 0
+    while filled < length:
+        received = _read(stream.readinto, buffer[filled : filled + READ_BYTES])
+        if not received:
+            raise _ended(filled, length)
+        held.take(received)
+        filled += received
+    return buffer
 
 
 def _read_chunked(stream: Readable, limit: int, held: HeldBytes) -> bytes:
     buffer = BytesIO()
-    while piece := _read(stream, min(READ_BYTES, limit + 1 - buffer.tell())):
+    while piece := _read(stream.read, min(READ_BYTES, limit + 1 - buffer.tell())):
         held.take(len(piece))
         buffer.write(piece)
         if buffer.tell() > limit:
@@ -175,9 +207,9 @@ def _read_chunked(stream: Readable, limit: int, held: HeldBytes) -> bytes:
     return buffer.getvalue()
 
 
-def _read(stream: Readable, size: int) -> bytes:
+def _read(read: Callable[[Wanted], Got], wanted: Wanted) -> Got:
     try:
-        return stream.read(size)
+        return read(wanted)
     except TimeoutError:
         raise
     except Exception as error:
@@ -186,6 +218,10 @@ def _read(stream: Readable, size: int) -> bytes:
             f"the body could not be read: {type(error).__name__}; send the announced bytes or"
             " well-formed chunks"
         ) from error
+
+
+def _ended(received: int, length: int) -> InvalidInput:
+    return InvalidInput(f"body ended after {received:,} of {length:,} bytes")
 
 
 def _too_slow() -> BodyTooSlow:

@@ -12,6 +12,8 @@ IDENTITY = "identity"
 GZIP = "gzip"
 DEFLATE = "deflate"
 
+Body = bytes | memoryview
+
 _ENCODINGS = {"": IDENTITY, IDENTITY: IDENTITY, GZIP: GZIP, "x-gzip": GZIP, DEFLATE: DEFLATE}
 
 # zlib's window bits: 16 more is the gzip format, negative is no header at all.
@@ -39,7 +41,7 @@ def encoding_of(environ: Mapping[str, object]) -> str:
     return encoding
 
 
-def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
+def decompress(body: Body, encoding: str, *, limit: int) -> Body:
     """Return the body without its encoding.
 
     Raises InvalidInput if it is damaged, TooLarge once more than `limit` bytes have come out.
@@ -56,7 +58,7 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
     return output.getvalue()
 
 
-def _inflate_members(body: bytes, output: BytesIO, *, encoding: str, limit: int) -> int:
+def _inflate_members(body: Body, output: BytesIO, *, encoding: str, limit: int) -> int:
     """Inflate all members into `output`; return the position after the last."""
     if encoding == DEFLATE:
         return _inflate(body, 0, output, window=_deflate_window(body), limit=limit)
@@ -70,13 +72,13 @@ def _inflate_members(body: bytes, output: BytesIO, *, encoding: str, limit: int)
     raise InvalidInput(f"gzip body has more than {MAX_MEMBERS:,} members")
 
 
-def _inflate(body: bytes, position: int, output: BytesIO, *, window: int, limit: int) -> int:
+def _inflate(body: Body, position: int, output: BytesIO, *, window: int, limit: int) -> int:
     """Inflate the member at `position`; return the position after it."""
     inflater = zlib.decompressobj(window)
     pending = b""
     while not inflater.eof:
         if not pending:
-            pending = body[position : position + INPUT_BYTES]
+            pending = bytes(body[position : position + INPUT_BYTES])
             position += len(pending)
         piece = inflater.decompress(pending, OUTPUT_BYTES)
         if not piece and not pending:
@@ -88,7 +90,7 @@ def _inflate(body: bytes, position: int, output: BytesIO, *, window: int, limit:
     return position - len(inflater.unused_data)
 
 
-def _deflate_window(body: bytes) -> int:
+def _deflate_window(body: Body) -> int:
     """Return the window bits of a zlib stream, which HTTP means, or of a bare one."""
     # Some send the bare stream. RFC 1950: zlib's header has method 8 and is a multiple of 31.
     header = int.from_bytes(body[:2])

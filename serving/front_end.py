@@ -11,7 +11,7 @@ from gevent.monkey import get_original
 from exporter import CollectorSettings, Recorder, Scraper
 from serving.app import Application, make_app
 from serving.deadlines import TimeLimits
-from serving.gunicorn_reply import GunicornReply
+from serving.gunicorn_server import GunicornServer
 from serving.model_table import ModelTable
 from serving.process import (
     open_process_recorder,
@@ -56,7 +56,7 @@ def make_application() -> Application:
         metrics=metrics,
         scraper=scraper,
         time_limit=limits,
-        reply=GunicornReply(limits),
+        server=GunicornServer(limits),
     )
 
 

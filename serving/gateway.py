@@ -5,21 +5,20 @@ everything else goes on to Flask. Both call the same service.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from serving.body import has_body
 from serving.codecs import CODECS
 from serving.codecs.base import Codec
 from serving.cors import Cors
+from serving.exchange import Answer, Incoming, Target
 from serving.request_headers import request_id_of
-from serving.service import Answer, PredictionService, Target
+from serving.service import PredictionService
 from serving.statuses import plain_error_body
 from serving.version_policy import canonical_version
-
-StartResponse = Callable[..., Any]
-Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+from serving.wsgi_server import Application, StartResponse, WsgiServer
 
 # The fixed words of /v1 match in any case, as in TensorFlow Serving; names match exactly.
 TF_SERVING = (
@@ -31,20 +30,6 @@ OPEN_INFERENCE_INFER = re.compile(
 )
 
 ALLOWED_METHODS = "OPTIONS, POST"
-
-
-class Reply(Protocol):
-    """How answers reach the server."""
-
-    def __call__(
-        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Send an answer; what comes back is what the WSGI application returns."""
-
-    def pass_on(
-        self, application: Application, environ: dict[str, Any], start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Have an application answer, which may leave the request's body unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +52,18 @@ class PredictGateway:
     """Answers the prediction routes itself and hands every other request to `application`."""
 
     def __init__(
-        self, application: Application, service: PredictionService, *, reply: Reply, cors: Cors
+        self,
+        application: Application,
+        service: PredictionService,
+        *,
+        server: WsgiServer,
+        cors: Cors,
     ) -> None:
-        """Mount it with `app.wsgi_app = PredictGateway(app.wsgi_app, …)`.
-
-        `reply` hands answers to the server.
-        """
+        """Mount it with `app.wsgi_app = PredictGateway(app.wsgi_app, …)`."""
         self._cors = cors
         self._application = application
         self._service = service
-        self._reply = reply
+        self._server = server
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -87,7 +74,7 @@ class PredictGateway:
                 continue
             method = environ["REQUEST_METHOD"]
             if method != "POST":
-                return self._reply(self._refuse(method, environ), environ, start_response)
+                return self._server.reply(self._refuse(method, environ), environ, start_response)
             target = Target(**match.groupdict())
             if target.version is not None:
                 target = target._replace(version=canonical_version(target.version))
@@ -95,12 +82,14 @@ class PredictGateway:
                 # WSGI gives the path's bytes as Latin-1.
                 name = target.model.encode("latin-1").decode("utf-8", "replace")
                 target = target._replace(model=name)
-            answer = self._service.answer(route.codec, target, environ)
+            answer = self._service.answer(
+                route.codec, Incoming(target, environ, self._server.body(environ))
+            )
             answer.headers.extend(self._cors.headers(environ))
-            return self._reply(answer, environ, start_response)
+            return self._server.reply(answer, environ, start_response)
         if path.endswith("/") and not path.endswith("//") and path != "/":
             environ["PATH_INFO"] = path[:-1]  # One trailing slash is ignored, without a redirect.
-        return self._reply.pass_on(self._application, environ, start_response)
+        return self._server.pass_on(self._application, environ, start_response)
 
     def _refuse(self, method: str, environ: dict[str, Any]) -> Answer:
         """Answer a method that is not POST; it counts in no prediction metric."""
@@ -119,24 +108,3 @@ class PredictGateway:
         shown = b"" if method == "HEAD" else body
         # A body that nobody reads is not read to its end just to keep the connection.
         return Answer("405 Method Not Allowed", headers, shown, closes=has_body(environ))
-
-
-class WsgiReply:
-    """Hands answers to any WSGI server."""
-
-    def __call__(
-        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Send an answer."""
-        del environ
-        headers = answer.headers
-        if answer.closes or not answer.keeps_open:
-            headers = [*headers, ("Connection", "close")]
-        start_response(answer.status, headers)
-        return (answer.body,)
-
-    def pass_on(
-        self, application: Application, environ: dict[str, Any], start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Have an application answer."""
-        return application(environ, start_response)

@@ -30,7 +30,6 @@ from exporter import (
 from serving.app import Application, make_app
 from serving.codecs.base import DecodedRequest
 from serving.errors import DeadlineExceeded, InternalError
-from serving.gateway import WsgiReply
 from serving.model import ModelVersion
 from serving.model_table import ModelTable, merged, table_of
 from serving.prediction import Call, ControlOutcome, Prediction
@@ -42,6 +41,7 @@ from serving.runner.loader import Control
 from serving.runner.runner import Runner
 from serving.settings import Settings
 from serving.supervisor import listen
+from serving.wsgi_server import PlainServer
 
 NANOSECONDS = 1e9
 BROKEN_DEVICE_STATUS = 3
@@ -133,7 +133,7 @@ def make_inline_app(settings: Settings) -> Application:
         metrics=metrics,
         scraper=_scraper(settings),
         time_limit=_no_time_limit,
-        reply=WsgiReply(),
+        server=PlainServer(),
     )
 
 

@@ -101,7 +101,7 @@ class ModelTable:
         ]
 
 
-def decode_models(payload: bytes) -> ModelTable:
+def decode_models(payload: bytes | memoryview) -> ModelTable:
     """Return the table that a MODELS frame carries."""
     versions = []
     for item in orjson.loads(payload):

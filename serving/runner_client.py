@@ -29,7 +29,7 @@ from serving.tensors import decode_tensors, encode_tensor
 from serving.wire import (
     Frame,
     FrameType,
-    encode_frame,
+    frame_parts,
     line_limits,
     runner_socket_path,
 )
@@ -105,7 +105,7 @@ class SocketRunnerClient:
             "outputs": request.outputs,
         }
         request_id = next(self._request_ids)
-        frame = encode_frame(FrameType.PREDICT, request_id, head, payload)
+        frame = frame_parts(FrameType.PREDICT, request_id, head, payload)
         answer = peer.ask(request_id, frame, rows=request.rows, deadline_ns=call.deadline_ns)
         return _prediction(answer)
 
@@ -116,7 +116,7 @@ class SocketRunnerClient:
         for peer in self._peers:
             request_id = next(self._request_ids)
             head = {"action": action, "model": model}
-            frame = encode_frame(FrameType.CONTROL, request_id, head)
+            frame = frame_parts(FrameType.CONTROL, request_id, head)
             answer = peer.ask(request_id, frame, rows=0, deadline_ns=deadline_ns)
             outcomes.append(ControlOutcome(**answer.head))
         return next((outcome for outcome in outcomes if outcome.error), outcomes[0])

@@ -22,15 +22,16 @@ from serving.errors import (
     WireError,
 )
 from serving.model_table import LOADING_RETRY_SECONDS, ModelTable, decode_models
+from serving.outbox import Outbox
 from serving.wire import (
     PROTOCOL,
-    READ_BYTES,
     SOCKET_BUFFER_BYTES,
     Frame,
     FrameReader,
     FrameType,
     LineLimits,
-    encode_frame,
+    Parts,
+    frame_parts,
 )
 
 FIRST_RECONNECT_SECONDS = 0.05
@@ -65,19 +66,19 @@ class RunnerLink:
         self._models_changed = models_changed
         self._waiting: dict[int, Waiter] = {}
         self._deadlines: Deadlines[int] = Deadlines(self._expire)
-        self._unsent = bytearray()
+        self._unsent = Outbox()
         self._is_flush_due = False
         self._socket: socket.socket | None = None
         self._ended = Event()
         self.known = Event()
 
-    def ask(self, request_id: int, frame: bytes, deadline_ns: int) -> Frame:
+    def ask(self, request_id: int, frame: Parts, deadline_ns: int) -> Frame:
         """Send a request and return the frame that answers it."""
         if not self.is_up:
             raise Loading(
                 "no runner is ready at the moment", retry_after_seconds=LOADING_RETRY_SECONDS
             )
-        if len(self._unsent) + len(frame) > self._limits.unsent_bytes:
+        if self._unsent.size + sum(map(len, frame)) > self._limits.unsent_bytes:
             raise QueueFull(
                 "the runner does not take requests fast enough", retry_after_seconds=1.0
             )
@@ -122,14 +123,14 @@ class RunnerLink:
         self._ended.clear()
         self._readable = gevent.get_hub().loop.io(sock.fileno(), READ_EVENT)
         self._readable.start(self._read)
-        self._send(encode_frame(FrameType.HELLO, 0, {"protocol": PROTOCOL, "build": __version__}))
+        self._send(frame_parts(FrameType.HELLO, 0, {"protocol": PROTOCOL, "build": __version__}))
 
     def _read(self) -> None:
         """Take what has arrived; runs in the hub, so it must not wait."""
         assert self._socket is not None
         try:
-            data = self._socket.recv(READ_BYTES)
-            for frame in self._reader.feed(data):
+            frames = self._reader.receive(self._socket)
+            for frame in frames or ():
                 self._take(frame)
         except BlockingIOError:
             return
@@ -137,11 +138,11 @@ class RunnerLink:
             # Readiness says so: after a partial upgrade the two may not speak one protocol.
             self.refusal = f"the runner cannot be understood: {error}"
             logger.error("the connection to the runner ended: %s", error)  # noqa: TRY400
-            data = b""
+            frames = None
         except OSError as error:
             logger.warning("the connection to the runner ended: %s", error)
-            data = b""
-        if not data:
+            frames = None
+        if frames is None:
             self._readable.close()
             self._ended.set()
 
@@ -156,7 +157,7 @@ class RunnerLink:
             self.is_up, self.refusal = True, ""
             self.known.set()
             # Behind whatever was sent by the table that this one replaces.
-            self._send(encode_frame(FrameType.MODELS_ACK, frame.request_id, {}))
+            self._send(frame_parts(FrameType.MODELS_ACK, frame.request_id, {}))
         elif frame.type == FrameType.WELCOME:
             self._note_build(frame.head)
         elif frame.type == FrameType.GOODBYE:
@@ -174,7 +175,7 @@ class RunnerLink:
         """
         waiter = self._waiting.pop(request_id, None)
         if waiter is not None:
-            self._send(encode_frame(FrameType.CANCEL, request_id, {}))
+            self._send(frame_parts(FrameType.CANCEL, request_id, {}))
             waiter.throw(DeadlineExceeded("the deadline passed before the model had answered"))
 
     def _lose(self) -> None:
@@ -195,8 +196,8 @@ class RunnerLink:
             )
             gevent.get_hub().loop.run_callback(waiter.throw, error)
 
-    def _send(self, frame: bytes) -> None:
-        self._unsent += frame
+    def _send(self, frame: Parts) -> None:
+        self._unsent.put(frame)
         if not self._is_flush_due:
             self._is_flush_due = True
             gevent.get_hub().loop.run_callback(self._flush)
@@ -204,18 +205,15 @@ class RunnerLink:
     def _flush(self) -> None:
         """Send what has gathered in this turn of the loop; runs in the hub, so it must not wait."""
         self._is_flush_due = False
-        if self._socket is None or not self._unsent:
+        if self._socket is None:
             return
         try:
-            sent = self._socket.send(self._unsent)
-        except BlockingIOError:
-            sent = 0
+            self._unsent.send(self._socket)
         except OSError:
             # The reading side sees the end of the connection and says so to everyone waiting.
             self._unsent.clear()
             return
-        del self._unsent[:sent]
-        if self._unsent:
+        if self._unsent.size:
             self._is_flush_due = True
             gevent.spawn(self._flush_when_writable, self._socket)
 

@@ -8,7 +8,7 @@ import gevent
 from serving.model_table import ModelTable
 from serving.runner_link import RunnerLink
 from serving.status_page import RunnerStatus
-from serving.wire import LARGE_FRAME_BYTES, Frame, LineLimits
+from serving.wire import Frame, LineLimits, Parts
 
 
 class RunnerPeer:
@@ -58,9 +58,10 @@ class RunnerPeer:
             for link in self._links:
                 link.known.wait()
 
-    def ask(self, request_id: int, frame: bytes, *, rows: int, deadline_ns: int) -> Frame:
+    def ask(self, request_id: int, frame: Parts, *, rows: int, deadline_ns: int) -> Frame:
         """Send a request and return the frame that answers it."""
-        link = self._large if len(frame) > LARGE_FRAME_BYTES else self._ordinary
+        # What is large comes in parts.
+        link = self._large if len(frame) > 1 else self._ordinary
         self.rows_under_way += rows
         try:
             return link.ask(request_id, frame, deadline_ns)

@@ -6,7 +6,6 @@ outputs.
 
 import logging
 import time
-from typing import NamedTuple
 
 from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
@@ -26,6 +25,7 @@ from serving.errors import (
     TooLarge,
     UnknownVersion,
 )
+from serving.exchange import Answer, Environ, Incoming, Target
 from serving.model import ModelVersion
 from serving.prediction import Call, Prediction, RunnerClient
 from serving.progress import Progress
@@ -49,31 +49,7 @@ JSON = "application/json"
 OCTETS = "application/octet-stream"
 SERVER_TIMING = ", ".join(f"{name};dur=%.3f" for name in (*PHASES, "total"))
 
-Environ = dict[str, object]
-
 logger = logging.getLogger(__name__)
-
-
-class Target(NamedTuple):
-    """What a path names: a model, and a version or a label of it or neither."""
-
-    model: str
-    version: str | None = None
-    label: str | None = None
-
-
-class Answer(NamedTuple):
-    """A reply: status line, headers, body.
-
-    `closes` says that the request's body was not read whole, `keeps_open` that the connection may
-    bring more requests.
-    """
-
-    status: str
-    headers: list[tuple[str, str]]
-    body: bytes
-    closes: bool = False
-    keeps_open: bool = True
 
 
 class PredictionService:
@@ -99,19 +75,20 @@ class PredictionService:
         self._limits = BodyLimits(settings.max_body_bytes, settings.max_decompressed_bytes)
         self._bodies = BodyBudget(settings.max_buffered_bytes)
 
-    def answer(self, codec: Codec, target: Target, environ: Environ) -> Answer:
+    def answer(self, codec: Codec, incoming: Incoming) -> Answer:
         """Predict.
 
         Every failure is an answer too, and every answer is recorded before it is returned.
         """
         received = time.monotonic_ns()
+        target, environ = incoming.target, incoming.environ
         request = Progress(request_id_of(environ), received, sampled_trace_of(environ))
         if target.model in self._settings.models:
             request.model = target.model
         in_flight = self._metrics.in_flight(request.model)
         in_flight.inc()
         try:
-            reply = self._predict(codec, target, environ, request)
+            reply = self._predict(codec, incoming, request)
             return self._succeed(codec, environ, request, reply)
         except PredictionError as error:
             return self._fail(codec, request, error)
@@ -121,9 +98,8 @@ class PredictionService:
         finally:
             in_flight.dec()
 
-    def _predict(
-        self, codec: Codec, target: Target, environ: Environ, request: Progress
-    ) -> EncodedReply:
+    def _predict(self, codec: Codec, incoming: Incoming, request: Progress) -> EncodedReply:
+        target, environ = incoming.target, incoming.environ
         if self._state.phase >= Phase.CLOSED:
             raise Draining("the server is shutting down", retry_after_seconds=1.0)
         table = self._client.table
@@ -136,12 +112,13 @@ class PredictionService:
         nonfinite = nonfinite_mode_of(environ)
         held = self._bodies.hold()
         try:
-            content = self._read(environ, request, held, deadline)
+            content = self._read(incoming, request, held, deadline)
             if self._client.table is not table:
                 # Reading has taken long: from here to the runner nothing waits.
                 version = self._resolve(target)
                 request.version = version.version
-            decoded = codec.decode(content, version, self._json_bytes(codec, environ, content))
+            json_bytes = self._json_bytes(codec, environ, len(content))
+            decoded = codec.decode(content, version, json_bytes)
         finally:
             held.release()
         request.rows = decoded.rows
@@ -177,9 +154,12 @@ class PredictionService:
                 raise
             return other, self._client.predict(other, decoded, call)
 
-    def _read(self, environ: Environ, request: Progress, held: HeldBytes, deadline: int) -> bytes:
+    def _read(
+        self, incoming: Incoming, request: Progress, held: HeldBytes, deadline: int
+    ) -> bytes | memoryview:
         body = read_body(
-            environ,
+            incoming.environ,
+            stream=incoming.body,
             limits=self._limits,
             held=held,
             time_limit=self._time_limit,
@@ -189,10 +169,10 @@ class PredictionService:
         request.body_bytes = body.sent_bytes
         return body.content
 
-    def _json_bytes(self, codec: Codec, environ: Environ, content: bytes) -> int | None:
+    def _json_bytes(self, codec: Codec, environ: Environ, body_bytes: int) -> int | None:
         """Return how much of a body is JSON, None where all of it is."""
-        announced = json_bytes_of(environ, len(content)) if codec.takes_binary else None
-        size = len(content) if announced is None else announced
+        announced = json_bytes_of(environ, body_bytes) if codec.takes_binary else None
+        size = body_bytes if announced is None else announced
         limit = self._settings.max_json_bytes
         if size > limit:
             raise TooLarge(

@@ -16,6 +16,15 @@ ELEMENT_LENGTH = struct.Struct("<I")
 COPY_BYTES = 16 << 10  # below this a copy costs less than a view
 
 
+def uninitialized(size: int) -> memoryview:
+    """Return so many bytes of memory to be filled.
+
+    Unlike a bytearray's it is not zeroed first, and the kernel gives pages only as they are filled:
+    a large size that somebody merely announces costs nothing.
+    """
+    return np.empty(size, np.uint8).data
+
+
 def encode_tensor(array: np.ndarray, datatype: str) -> bytes | memoryview:
     """Return an array's bytes in the order and form of the wire, without a copy if it is large."""
     if datatype == "BYTES":
@@ -26,7 +35,7 @@ def encode_tensor(array: np.ndarray, datatype: str) -> bytes | memoryview:
 
 
 def decode_tensors(
-    described: Iterable[Sequence[Any]], payload: bytes
+    described: Iterable[Sequence[Any]], payload: bytes | memoryview
 ) -> list[tuple[str, str, np.ndarray]]:
     """Return (name, datatype, array) for each (name, datatype, shape) in order.
 
@@ -56,7 +65,7 @@ def decode_tensors(
     return tensors
 
 
-def _decode_bytes(payload: bytes, position: int, count: int) -> tuple[np.ndarray, int]:
+def _decode_bytes(payload: bytes | memoryview, position: int, count: int) -> tuple[np.ndarray, int]:
     array = np.empty(count, object)
     for index in range(count):
         (length,) = ELEMENT_LENGTH.unpack_from(payload, position)

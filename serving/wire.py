@@ -5,6 +5,7 @@ request id u64), then a JSON head, then the payload. Tensors (`tensors.py`) lie 
 the order the head names them.
 """
 
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -16,6 +17,7 @@ import orjson
 from serving.errors import WireError
 from serving.process import store_path_of
 from serving.settings import Settings
+from serving.tensors import uninitialized
 
 MAGIC = b"IM"
 PROTOCOL = 1
@@ -27,6 +29,8 @@ MAX_HEAD_BYTES = 64 << 10
 LARGE_FRAME_BYTES = 256 << 10
 READ_BYTES = 256 << 10
 SOCKET_BUFFER_BYTES = 1 << 20
+
+Parts = Sequence[bytes | memoryview]
 
 
 def runner_socket_path(settings: Settings, number: int) -> Path:
@@ -75,34 +79,55 @@ class Frame(NamedTuple):
     type: int
     request_id: int
     head: dict[str, Any]
-    payload: bytes
+    payload: bytes | memoryview
 
 
-def encode_frame(
-    kind: FrameType, request_id: int, head: object, payload: Sequence[bytes | memoryview] = ()
-) -> bytes:
-    """Return a frame's bytes."""
+def frame_parts(kind: FrameType, request_id: int, head: object, payload: Parts = ()) -> Parts:
+    """Return a frame's bytes, in parts where they are many, so as not to copy them."""
     encoded = orjson.dumps(head)
     size = sum(map(len, payload))
     prefix = FRAME.pack(MAGIC, PROTOCOL, kind, len(encoded), size, request_id)
-    return b"".join((prefix, encoded, *payload))
+    parts = (prefix, encoded, *payload)
+    return parts if size > LARGE_FRAME_BYTES else (b"".join(parts),)
 
 
 class FrameReader:
     """Cuts a stream of bytes into frames."""
 
-    __slots__ = ("_buffer", "_max_payload_bytes")
+    __slots__ = ("_buffer", "_filled", "_large", "_max_payload_bytes")
 
     def __init__(self, max_payload_bytes: int) -> None:
         """Refuse frames whose payload is larger."""
         self._buffer = bytearray()
         self._max_payload_bytes = max_payload_bytes
+        # A frame whose large payload is still arriving, and how much of it is there: it gets a
+        # buffer of its own, into which the socket is read.
+        self._large: Frame | None = None
+        self._filled = 0
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def receive(self, sock: socket.socket) -> list[Frame] | None:
+        """Read once from a non-blocking socket; return the frames that are complete with it.
+
+        None at the end of the stream. Raises WireError as `feed` does, and OSError.
+        """
+        if self._large is None:
+            data = sock.recv(READ_BYTES)
+            return list(self.feed(data)) if data else None
+        assert isinstance(self._large.payload, memoryview)
+        received = sock.recv_into(self._large.payload[self._filled : self._filled + READ_BYTES])
+        if not received:
+            return None
+        self._filled += received
+        return list(self._finished())
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
         """Yield the frames that are complete with `data`.
 
         Raises WireError for bytes that are no frame; the connection is then of no use.
         """
+        if self._large is not None:
+            data = self._fill(data)
+            yield from self._finished()
         buffer = self._buffer
         buffer += data
         position = 0
@@ -113,17 +138,37 @@ class FrameReader:
             self._check(magic, protocol, head_bytes, payload_bytes)
             payload_at = position + FRAME.size + head_bytes
             end = payload_at + payload_bytes
-            if end > len(buffer):
+            if end > len(buffer) and (
+                payload_at > len(buffer) or payload_bytes <= LARGE_FRAME_BYTES
+            ):
                 break
             head = _decode_head(bytes(buffer[position + FRAME.size : payload_at]))
-            if payload_bytes > LARGE_FRAME_BYTES:
+            if end > len(buffer):
+                self._large = Frame(kind, request_id, head, uninitialized(payload_bytes))
+                self._filled = 0
                 with memoryview(buffer) as view:
-                    payload = bytes(view[payload_at:end])
-            else:
-                payload = bytes(buffer[payload_at:end])  # a copy more, which costs less
-            yield Frame(kind, request_id, head, payload)
+                    self._fill(view[payload_at:])
+                position = len(buffer)
+                break
+            yield Frame(kind, request_id, head, bytes(buffer[payload_at:end]))
             position = end
         del buffer[:position]
+
+    def _fill(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Take what belongs to the large payload; return the rest."""
+        assert self._large is not None
+        payload = self._large.payload
+        assert isinstance(payload, memoryview)
+        taken = min(len(data), len(payload) - self._filled)
+        payload[self._filled : self._filled + taken] = data[:taken]
+        self._filled += taken
+        return data[taken:]
+
+    def _finished(self) -> Iterator[Frame]:
+        """Yield the frame with the large payload once that is whole."""
+        if self._large is not None and self._filled == len(self._large.payload):
+            frame, self._large = self._large, None
+            yield frame
 
     def _check(self, magic: bytes, protocol: int, head_bytes: int, payload_bytes: int) -> None:
         if magic != MAGIC:

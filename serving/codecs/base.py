@@ -55,10 +55,11 @@ class Codec(Protocol):
     takes_binary: bool
 
     def decode(
-        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+        self, body: bytes | memoryview, version: ModelVersion, json_bytes: int | None = None
     ) -> DecodedRequest:
         """Return the tensors of `body`, of which `json_bytes` are JSON and the rest raw tensors.
 
+        All of it is JSON where `json_bytes` is None.
         Raises InvalidInput, NotOffered or TooLarge.
         """
 

@@ -37,10 +37,11 @@ class ExamplesCodec:
         self._render = render
 
     def decode(
-        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+        self, body: bytes | memoryview, version: ModelVersion, json_bytes: int | None = None
     ) -> DecodedRequest:
         """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
         del json_bytes
+        body = bytes(body)
         return read_object(body, partial(_read, version, self._verb))
 
     def encode(

@@ -52,18 +52,19 @@ class OpenInferenceCodec:
     takes_binary = True
 
     def decode(
-        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+        self, body: bytes | memoryview, version: ModelVersion, json_bytes: int | None = None
     ) -> DecodedRequest:
         """Return the tensors of `body`, of which `json_bytes` are JSON and the rest raw tensors.
 
         Raises InvalidInput, NotOffered or TooLarge.
         """
         if json_bytes is None:
+            body = bytes(body)
             with _hint_at_missing_header(body):
                 return read_object(body, partial(_read, version, None))
         if json_bytes == 0:
             return _raw_request(body, version)
-        text = body[:json_bytes]
+        text = bytes(body[:json_bytes])
         return read_object(text, lambda found: _read(version, RawTensors(body, json_bytes), found))
 
     def encode(
@@ -106,7 +107,7 @@ def _hint_at_missing_header(body: bytes) -> Iterator[None]:
         raise InvalidInput(message) from None
 
 
-def _raw_request(body: bytes, version: ModelVersion) -> DecodedRequest:
+def _raw_request(body: bytes | memoryview, version: ModelVersion) -> DecodedRequest:
     """Return the request that is nothing but one row of the only input."""
     spec, array = only_tensor(body, version)
     signature = version.signatures[version.default_signature]

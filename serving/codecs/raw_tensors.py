@@ -5,7 +5,6 @@ Little-endian, row-major, no padding; a BYTES element is a u32 length and its by
 """
 
 import math
-from typing import cast
 
 import numpy as np
 
@@ -21,7 +20,7 @@ SIZE_KEY = "binary_data_size"
 class RawTensors:
     """The bytes that follow a request's JSON, taken tensor by tensor."""
 
-    def __init__(self, body: bytes, start: int) -> None:
+    def __init__(self, body: bytes | memoryview, start: int) -> None:
         """Begin at `start`."""
         self._rest = memoryview(body)[start:]
 
@@ -52,7 +51,7 @@ class RawTensors:
             raise InvalidInput(f"{len(self._rest)} bytes after the last tensor")
 
 
-def only_tensor(body: bytes, version: ModelVersion) -> tuple[TensorSpec, np.ndarray]:
+def only_tensor(body: bytes | memoryview, version: ModelVersion) -> tuple[TensorSpec, np.ndarray]:
     """Return the input and its one row that a body without any JSON is.
 
     Raises InvalidInput unless the model has one input and the body one row of it; one unknown
@@ -74,7 +73,7 @@ def only_tensor(body: bytes, version: ModelVersion) -> tuple[TensorSpec, np.ndar
                 f"a raw body is one string; a row has shape {shown_shape(tuple(row_shape))}"
             )
         array = np.empty((1, *row_shape), object)
-        array.reshape(-1)[0] = body
+        array.reshape(-1)[0] = bytes(body)
         return spec, array
     if row_shape.count(-1) == 1:
         known = -math.prod(row_shape) * WIRE_DTYPES[spec.datatype].itemsize
@@ -105,7 +104,7 @@ def _decoded(taken: memoryview, spec: TensorSpec, shape: tuple[int, ...], owner:
     if spec.datatype == "BYTES" and math.prod(shape) * 4 > len(taken):
         raise InvalidInput(f"{owner}: {len(taken)} bytes cannot hold {math.prod(shape)} strings")
     try:
-        ((_, _, array),) = decode_tensors([(spec.name, spec.datatype, shape)], cast("bytes", taken))
+        ((_, _, array),) = decode_tensors([(spec.name, spec.datatype, shape)], taken)
     except WireError:
         if spec.datatype != "BYTES":
             raise InvalidInput(f"{owner}: shape {shown_shape(shape)} is too large") from None

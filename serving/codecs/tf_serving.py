@@ -40,10 +40,11 @@ class TfServingCodec:
     takes_binary = False
 
     def decode(
-        self, body: bytes, version: ModelVersion, json_bytes: int | None = None
+        self, body: bytes | memoryview, version: ModelVersion, json_bytes: int | None = None
     ) -> DecodedRequest:
         """Return the tensors of `body`; raise InvalidInput, NotOffered or TooLarge."""
         del json_bytes
+        body = bytes(body)
         return _read_plainly(body, version) or read_object(body, partial(_read, version))
 
     def encode(

@@ -16,13 +16,15 @@ def json_object(time_limit: TimeLimit) -> dict[str, object]:
 
     Raises what `read_body` raises, and InvalidInput.
     """
-    body = read_body(
-        request.environ,
-        limits=BodyLimits(MAX_BYTES, MAX_BYTES),
-        held=BodyBudget(MAX_BYTES).hold(),
-        time_limit=time_limit,
-        seconds=SECONDS,
-    ).content
+    body = bytes(
+        read_body(
+            request.environ,
+            limits=BodyLimits(MAX_BYTES, MAX_BYTES),
+            held=BodyBudget(MAX_BYTES).hold(),
+            time_limit=time_limit,
+            seconds=SECONDS,
+        ).content
+    )
     if not body.strip():
         return {}
     try:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from serving.runner.connection import Connection
+from serving.wire import Parts
 
 # A front-end that takes longer is stuck, and must not keep a model from being swapped.
 PATIENCE_SECONDS = 5.0
@@ -17,7 +18,7 @@ class Announcements:
     """Numbers the tables of models that are sent, and keeps who has acknowledged which."""
 
     def __init__(
-        self, make_frame: Callable[[int], bytes], *, give_up: Callable[[Connection], None]
+        self, make_frame: Callable[[int], Parts], *, give_up: Callable[[Connection], None]
     ) -> None:
         """`make_frame` makes the frame of the present table; `give_up` ends a connection."""
         self._make_frame = make_frame

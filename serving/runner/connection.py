@@ -7,8 +7,9 @@ import socket
 import threading
 from collections.abc import Callable
 
+from serving.outbox import Outbox
 from serving.runner.job import Job
-from serving.wire import FrameReader, LineLimits
+from serving.wire import FrameReader, LineLimits, Parts
 
 
 class Connection:
@@ -30,33 +31,30 @@ class Connection:
         self.told = 0
         self.acknowledged = 0
         self._wants_writing = wants_writing
-        self._unsent = bytearray()
+        self._unsent = Outbox()
         self._lock = threading.Lock()
 
-    def put(self, frame: bytes) -> None:
+    def put(self, frame: Parts) -> None:
         """Add a frame to what will be sent by the next `flush`."""
         with self._lock:
-            self._unsent += frame
+            self._unsent.put(frame)
 
     def flush(self) -> bool:
         """Send what the socket takes; return whether everything is sent."""
         with self._lock:
-            if not self._unsent or self.is_broken:
+            if not self._unsent.size or self.is_broken:
                 return True
             try:
-                sent = self.socket.send(self._unsent)
-            except BlockingIOError:
-                sent = 0
+                self._unsent.send(self.socket)
             except OSError:
                 self.is_broken = True
                 self._unsent.clear()
                 return True
-            del self._unsent[:sent]
-            if len(self._unsent) > self._unsent_bytes:
+            if self._unsent.size > self._unsent_bytes:
                 # That front-end is stuck; keeping its answers would only move the problem here.
                 self.is_broken = True
                 self._unsent.clear()
-            is_done = not self._unsent
+            is_done = not self._unsent.size
         if not is_done:
             self._wants_writing()
         return is_done

@@ -10,19 +10,19 @@ from serving.errors import InternalError, ModelError, NotOffered, PredictionErro
 from serving.model import DATATYPES_BY_DTYPE, ModelVersion
 from serving.runner.job import Job
 from serving.tensors import encode_tensor
-from serving.wire import FrameType, encode_frame
+from serving.wire import FrameType, Parts, frame_parts
 
 
-def models_frame(number: int, versions: Sequence[ModelVersion]) -> bytes:
+def models_frame(number: int, versions: Sequence[ModelVersion]) -> Parts:
     """Return the frame that tells a front-end which models there are.
 
     It acknowledges that it has them by the number.
     """
     payload = orjson.dumps([asdict(version) for version in versions])
-    return encode_frame(FrameType.MODELS, number, {}, [payload])
+    return frame_parts(FrameType.MODELS, number, {}, [payload])
 
 
-def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> bytes:
+def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> Parts:
     """Return the frame that answers a job: its outputs or why there are none."""
     stamps = (job.taken_ns, job.assembled_ns, job.computed_ns)
     if job.error is not None or job.outputs is None:
@@ -49,10 +49,10 @@ def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> bytes:
         "stamps": stamps,
         "batch": (batch.batch_id, batch.rows, batch.padding_rows, batch.trigger),
     }
-    return encode_frame(FrameType.RESULT, request_id, head, payload)
+    return frame_parts(FrameType.RESULT, request_id, head, payload)
 
 
-def failure_frame(request_id: int, error: PredictionError, stamps: tuple[int, int, int]) -> bytes:
+def failure_frame(request_id: int, error: PredictionError, stamps: tuple[int, int, int]) -> Parts:
     """Return the frame that says why a request failed, and how far it came."""
     head = {
         "reason": error.reason,
@@ -61,4 +61,4 @@ def failure_frame(request_id: int, error: PredictionError, stamps: tuple[int, in
         "stamps": stamps,
         "at": time.monotonic_ns(),
     }
-    return encode_frame(FrameType.FAILURE, request_id, head)
+    return frame_parts(FrameType.FAILURE, request_id, head)

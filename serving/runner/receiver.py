@@ -29,7 +29,8 @@ from serving.wire import (
     Frame,
     FrameType,
     LineLimits,
-    encode_frame,
+    Parts,
+    frame_parts,
 )
 
 PEER_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
@@ -159,20 +160,18 @@ class Receiver:
         if not events & selectors.EVENT_READ:
             return
         try:
-            data = connection.socket.recv(READ_BYTES)
+            frames = connection.reader.receive(connection.socket)
+            for frame in frames or ():
+                self._handle(connection, frame)
+            if frames is None:
+                self._close(connection)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
             self._close(connection)
-            return
-        try:
-            for frame in connection.reader.feed(data):
-                self._handle(connection, frame)
         except WireError as error:
             logger.warning("closing a front-end's connection: %s", error)
-            connection.put(encode_frame(FrameType.GOODBYE, 0, {"reason": str(error)}))
+            connection.put(frame_parts(FrameType.GOODBYE, 0, {"reason": str(error)}))
             connection.flush()
             self._close(connection)
         except Exception:
@@ -188,7 +187,7 @@ class Receiver:
             if job is not None:
                 self._queues[job.model].remove(job)
         elif frame.type == FrameType.HELLO:
-            connection.put(encode_frame(FrameType.WELCOME, 0, self._description))
+            connection.put(frame_parts(FrameType.WELCOME, 0, self._description))
             self._announcements.greet(connection)
             self._unflushed.add(connection)
         elif frame.type == FrameType.MODELS_ACK:
@@ -199,7 +198,7 @@ class Receiver:
     def _take_control(self, connection: Connection, frame: Frame) -> None:
         def done(outcome: ControlOutcome) -> None:
             head = outcome._asdict()
-            connection.put(encode_frame(FrameType.CONTROL_RESULT, frame.request_id, head))
+            connection.put(frame_parts(FrameType.CONTROL_RESULT, frame.request_id, head))
             connection.flush()
 
         self._control(Control(frame.head["action"], frame.head["model"], done))
@@ -223,7 +222,7 @@ class Receiver:
             connection.put(failure_frame(request_id, error, (0, 0, 0)))
             self._unflushed.add(connection)
 
-    def _answer_frame(self, request_id: int, job: Job) -> bytes:
+    def _answer_frame(self, request_id: int, job: Job) -> Parts:
         try:
             return answer_frame(request_id, job, self._limits.payload_bytes)
         except Exception:
@@ -232,7 +231,7 @@ class Receiver:
             error = InternalError("the server failed; its log says why")
             return failure_frame(request_id, error, (0, 0, 0))
 
-    def _models_frame(self, number: int) -> bytes:
+    def _models_frame(self, number: int) -> Parts:
         return models_frame(number, self.catalog.versions())
 
     def _break(self, connection: Connection) -> None:

@@ -1,5 +1,7 @@
 """Connections that bring no request, and requests whose body nobody reads."""
 
+import json
+import re
 import resource
 import socket
 import time
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.live.rest import parsed, rest_of
@@ -119,3 +122,50 @@ def test_small_body_that_nobody_reads_costs_the_connection_only(
 
     assert "close" == reply.headers["Connection"]
     assert reply.status in {200, 404}
+
+
+ROWS = 1024
+
+
+def raw_request(first: float, *, closes: bool) -> bytes:
+    """Return an /infer request of 1,024 rows as a raw tensor, and only that."""
+    data = np.arange(first, first + 2 * ROWS, dtype=np.float32).tobytes()
+    tensor = {"name": "x", "datatype": "FP32", "shape": [ROWS, 2]}
+    text = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(data)}}]})
+    fields = [
+        "POST /v2/models/half/infer HTTP/1.1",
+        "Host: x",
+        f"Content-Length: {len(text) + len(data)}",
+        f"Inference-Header-Content-Length: {len(text)}",
+        *(["Connection: close"] if closes else []),
+        "",
+        text,
+    ]
+    return "\r\n".join(fields[:-1]).encode() + b"\r\n" + text.encode() + data
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 997, 1 << 20])
+def test_raw_tensors_arrive_whole_however_they_are_cut(server: Server, piece_bytes: int) -> None:
+    sent = raw_request(0, closes=False) + raw_request(5000, closes=True)
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(sent), piece_bytes):
+            connection.sendall(sent[start : start + piece_bytes])
+        received = rest_of(connection)
+
+    first, second = (
+        json.loads(text) for text in re.findall(rb'\{"model_name".*?\]\}\]\}', received)
+    )
+    halves = np.arange(2 * ROWS, dtype=np.float32) / 2
+    assert first["outputs"][0]["data"] == halves.tolist()
+    assert second["outputs"][0]["data"] == (halves + 2500).tolist()
+
+
+def test_raw_tensor_that_ends_early_is_refused(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(raw_request(0, closes=False)[:-1])
+        connection.shutdown(socket.SHUT_WR)
+        reply = parsed(rest_of(connection))
+
+    assert (400, "invalid_input") == (reply.status, reply.json["reason"])
+    assert "body ended after" in reply.json["error"]

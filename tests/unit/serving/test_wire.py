@@ -1,17 +1,29 @@
 """Frames and tensors between front-ends and runner: what goes in comes out, whatever the chunks."""
 
+import socket
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from serving.errors import WireError
 from serving.model import NUMPY_DTYPES
+from serving.outbox import Outbox
 from serving.tensors import decode_tensors, encode_tensor
-from serving.wire import Frame, FrameReader, FrameType, encode_frame
+from serving.wire import LARGE_FRAME_BYTES, Frame, FrameReader, FrameType, frame_parts
 
 NUMERIC = sorted(set(NUMPY_DTYPES) - {"BYTES"})
+MOST_BYTES = 4 << 20
+
+
+def frame_of(
+    kind: FrameType, number: int, head: object, payload: Sequence[bytes | memoryview] = ()
+) -> bytes:
+    return b"".join(frame_parts(kind, number, head, payload))
 
 
 @given(
@@ -21,8 +33,7 @@ NUMERIC = sorted(set(NUMPY_DTYPES) - {"BYTES"})
 )
 def test_frames_survive_any_chunking(heads: list[dict[str, int]], payload: bytes, cut: int) -> None:
     stream = b"".join(
-        encode_frame(FrameType.PREDICT, number, head, [payload])
-        for number, head in enumerate(heads)
+        frame_of(FrameType.PREDICT, number, head, [payload]) for number, head in enumerate(heads)
     )
     reader = FrameReader(1 << 20)
 
@@ -35,6 +46,64 @@ def test_frames_survive_any_chunking(heads: list[dict[str, int]], payload: bytes
     assert frames == [
         Frame(FrameType.PREDICT, number, head, payload) for number, head in enumerate(heads)
     ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(
+        st.one_of(st.integers(0, 100), st.integers(LARGE_FRAME_BYTES - 2, MOST_BYTES)), max_size=6
+    ),
+    cut=st.integers(10_000, 1 << 20),
+)
+def test_large_frames_between_small_ones_survive_any_chunking(sizes: list[int], cut: int) -> None:
+    payloads = [bytes([number]) * size for number, size in enumerate(sizes)]
+    stream = b"".join(
+        frame_of(FrameType.PREDICT, number, {"n": number}, [payload])
+        for number, payload in enumerate(payloads)
+    )
+    reader = FrameReader(MOST_BYTES)
+
+    frames = [
+        frame
+        for start in range(0, len(stream), cut)
+        for frame in reader.feed(stream[start : start + cut])
+    ]
+
+    assert payloads == [bytes(frame.payload) for frame in frames]
+    assert list(range(len(sizes))) == [frame.head["n"] for frame in frames]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(
+        st.one_of(st.integers(0, 100), st.integers(LARGE_FRAME_BYTES - 2, MOST_BYTES)),
+        min_size=1,
+        max_size=90,
+    ),
+    parts=st.integers(1, 3),
+)
+def test_frames_come_through_a_socket(sizes: list[int], parts: int) -> None:
+    # At most three large ones: memory, not meaning.
+    sizes = [size if index < 3 else min(size, 100) for index, size in enumerate(sizes)]
+    payloads = [bytes([number]) * size for number, size in enumerate(sizes)]
+    outbox, reader = Outbox(), FrameReader(MOST_BYTES)
+    for number, payload in enumerate(payloads):
+        cuts = [len(payload) * part // parts for part in range(parts + 1)]
+        pieces = [payload[start:stop] for start, stop in pairwise(cuts)]
+        outbox.put(frame_parts(FrameType.PREDICT, number, {}, pieces))
+    frames: list[Frame] = []
+    sender, receiver = socket.socketpair()
+    with sender, receiver:
+        sender.settimeout(0)
+        receiver.settimeout(0)
+        while len(frames) < len(payloads):
+            outbox.send(sender)
+            frames += reader.receive(receiver) or []
+        sender.close()
+
+        assert reader.receive(receiver) is None
+    assert outbox.size == 0
+    assert payloads == [bytes(frame.payload) for frame in frames]
 
 
 @given(data=st.data(), datatype=st.sampled_from(NUMERIC))
@@ -66,10 +135,10 @@ def test_strings_come_back(items: list[bytes]) -> None:
     "data",
     [
         b"GET / HTTP/1.1\r\nHost: there\r\n\r\n",
-        encode_frame(FrameType.HELLO, 0, {}, [b"x" * 65]),
-        encode_frame(FrameType.HELLO, 0, {}).replace(b"IM\x01", b"IM\x09"),
-        encode_frame(FrameType.HELLO, 0, {})[:-2] + b"[}",
-        encode_frame(FrameType.HELLO, 0, [1]),
+        frame_of(FrameType.HELLO, 0, {}, [b"x" * 65]),
+        frame_of(FrameType.HELLO, 0, {}).replace(b"IM\x01", b"IM\x09"),
+        frame_of(FrameType.HELLO, 0, {})[:-2] + b"[}",
+        frame_of(FrameType.HELLO, 0, [1]),
     ],
     ids=["http", "too-large", "other-protocol", "no-json", "no-object"],
 )

@@ -1,4 +1,7 @@
-"""How a prediction's answer leaves through gunicorn: in one system call, or closing the connection.
+"""How a prediction's body comes through gunicorn, and how its answer leaves.
+
+A body of raw tensors is read straight into its place. An answer leaves in one system call, or
+closing the connection.
 
 gunicorn sends a reply's head and body in two system calls and spends on a reply about as much time
 as the whole service does on a request. For the plain case, a body of known length on a connection
@@ -6,32 +9,44 @@ that stays open, the reply is therefore written here; gunicorn offers a value fo
 """
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gunicorn.http.body import LengthReader
 from gunicorn.util import http_date
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
-from serving.body import TimeLimit, has_body
-from serving.gateway import Application, StartResponse, WsgiReply
-from serving.service import Answer
+from serving.body import Fillable, Readable, TimeLimit, has_body
+from serving.exchange import Answer
+from serving.wsgi_server import Application, PlainServer, StartResponse
 
 # How much of a body that nobody wants is read, so that the caller gets to see the answer.
 DRAIN_BYTES = 1 << 20
 DRAIN_SECONDS = 1.0
 DRAIN_READ_BYTES = 64 << 10
+# The header without which a body is JSON, as WSGI calls it.
+HTTP_JSON_BYTES = "HTTP_INFERENCE_HEADER_CONTENT_LENGTH"
 
 
-class GunicornReply(WsgiReply):
-    """Hands answers to a gunicorn worker."""
+class GunicornServer(PlainServer):
+    """A gunicorn worker on gevent."""
 
     def __init__(self, time_limit: TimeLimit) -> None:
         """`time_limit` bounds how long an unread body is drained."""
         self._time_limit = time_limit
         self._date = (0, "")
 
-    def __call__(
+    def body(self, environ: dict[str, Any]) -> Readable | Fillable:
+        """Return where a body is read from: where raw tensors come in it, the socket itself."""
+        stream = environ["wsgi.input"]
+        if HTTP_JSON_BYTES not in environ or not isinstance(stream.reader, LengthReader):
+            plain: Readable = stream
+            return plain
+        return _Direct(stream.reader, environ["gunicorn.socket"])
+
+    def reply(
         self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
         """Send an answer; what comes back is what the WSGI application returns to gunicorn."""
@@ -46,7 +61,7 @@ class GunicornReply(WsgiReply):
             response.force_close()
         is_plain = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         if not is_plain or response.must_close or response.req.should_close():
-            return super().__call__(answer, environ, start_response)
+            return super().reply(answer, environ, start_response)
         lines = [f"HTTP/1.1 {answer.status}", f"Date: {self._http_date()}"]
         lines += [f"{name}: {value}" for name, value in answer.headers]
         head = "\r\n".join(lines) + "\r\n\r\n"
@@ -74,6 +89,29 @@ class GunicornReply(WsgiReply):
         if now != self._date[0]:
             self._date = (now, http_date(now))
         return self._date[1]
+
+
+class _Direct:
+    """A body of known length that is read into its reader's buffer, past gunicorn's own."""
+
+    def __init__(self, reader: LengthReader, sock: socket.socket) -> None:
+        self._reader = reader
+        self._socket = sock
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read up to as many bytes as the buffer has; return how many, 0 at the end."""
+        unreader = self._reader.unreader
+        early = unreader.take_buffered()
+        if early:
+            # It came with the head.
+            received = min(len(early), len(buffer))
+            buffer[:received] = early[:received]
+            unreader.unread(early[received:])
+        else:
+            received = self._socket.recv_into(buffer)
+        # What is left of the body is what gunicorn skips before the next request.
+        self._reader.length -= received
+        return received
 
 
 class _ReplyThenDrain:
