@@ -24,6 +24,7 @@ USAGE = """usage: inferometer VERB …
 inferometer VERB --help tells more; inferometer --version prints the version.
 """
 
+LAST_STANDARD_STREAM = 2
 SERVE_LIBRARIES = ("flask", "gevent", "gunicorn", "numpy", "orjson", "pydantic", "tensorflow")
 
 
@@ -47,6 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
+def _open_standard_streams() -> None:
+    """Open what a service manager has closed, or a socket would get standard error's number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_STREAM:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only form
+    os.close(descriptor)
+
+
 def _serve(arguments: list[str]) -> int:
     missing = [name for name in SERVE_LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
@@ -56,6 +64,7 @@ def _serve(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+    _open_standard_streams()
     try:
         settings = _read_serve_settings(arguments)
     except SettingsError as error:

@@ -6,13 +6,17 @@ new one.
 
 import contextlib
 import faulthandler
+import select
+import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import gevent
+from gevent.monkey import get_original
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
@@ -23,6 +27,7 @@ from exporter import note_timeout
 LAST_WORDS_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 LOOK_WHEN_STOPPING_SECONDS = 0.05
+JUST_CONNECTED_SECONDS = 0.5
 
 
 class _IdleConnectionEnd(BaseException):
@@ -39,9 +44,25 @@ class IdleConnections:
         """No connection is idle."""
         # Since when each has waited, in monotonic seconds, the longest first.
         self._since: dict[gevent.Greenlet, float] = {}
+        self._descriptors: dict[gevent.Greenlet, int] = {}
+        # Whether a caller waits for a place although nobody was idle when there was none.
+        self.is_place_wanted = False
+
+    @contextlib.contextmanager
+    def connection(self, descriptor: int) -> Iterator[None]:
+        """Know the present greenlet's socket while it has one."""
+        greenlet = gevent.getcurrent()
+        self._descriptors[greenlet] = descriptor
+        try:
+            yield
+        finally:
+            del self._descriptors[greenlet]
 
     def __enter__(self) -> None:
         self._since[gevent.getcurrent()] = time.monotonic()
+        if self.is_place_wanted:
+            self.is_place_wanted = False
+            gevent.get_hub().loop.run_callback(self.end_oldest)
 
     def __exit__(
         self,
@@ -60,13 +81,20 @@ class IdleConnections:
         for greenlet, since in list(self._since.items()):
             if since > waiting_since:
                 return
-            greenlet.throw(_IdleConnectionEnd())
+            self._end(greenlet)
 
-    def end_oldest(self) -> None:
-        """End the one that has waited longest, if there is one; in the hub."""
-        oldest = next(iter(self._since), None)
-        if oldest is not None:
-            oldest.throw(_IdleConnectionEnd())
+    def end_oldest(self) -> bool:
+        """End the one that has waited longest; return whether there was one. In the hub."""
+        return any(self._end(greenlet) for greenlet in list(self._since))
+
+    def _end(self, greenlet: gevent.Greenlet) -> bool:
+        """End the wait unless something has arrived of which the greenlet only does not know."""
+        poll = get_original("select", "poll")()
+        poll.register(self._descriptors[greenlet], select.POLLIN)
+        if poll.poll(0):
+            return False
+        greenlet.throw(_IdleConnectionEnd())
+        return True
 
 
 class _Connections(Pool):  # type: ignore[misc]  # gevent's pool is not typed
@@ -78,8 +106,9 @@ class _Connections(Pool):  # type: ignore[misc]  # gevent's pool is not typed
 
     def full(self) -> bool:
         """Return whether there is no room; the server asks before each it accepts, in the hub."""
-        if super().full():
-            self._idle.end_oldest()
+        if super().full() and not self._idle.end_oldest():
+            # The first that becomes idle gives way.
+            self._idle.is_place_wanted = True
         return bool(super().full())
 
 
@@ -109,7 +138,8 @@ class FrontEndWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is not typ
         """Tell the arbiter that this worker lives; called each second."""
         super().notify()
         # A thread of its own, which needs nobody's leave to run.
-        faulthandler.dump_traceback_later(self.cfg.timeout - LAST_WORDS_SECONDS)
+        if sys.stderr is not None:
+            faulthandler.dump_traceback_later(self.cfg.timeout - LAST_WORDS_SECONDS)
 
     @property
     def server_class(self) -> Any:
@@ -119,6 +149,11 @@ class FrontEndWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is not typ
     def timeout_ctx(self) -> IdleConnections:
         """Return the context in which a connection's next request is awaited."""
         return self._idle
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection to its end."""
+        with self._idle.connection(client.fileno()):
+            super().handle(listener, client, addr)
 
     def run(self) -> None:
         """Serve until the worker is told to stop."""
@@ -136,12 +171,12 @@ class FrontEndWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is not typ
     def _make_server(self, listener: Any, **_: Any) -> StreamServer:
         connections = _Connections(self.worker_connections, self._idle)
         server = StreamServer(listener, handle=partial(self.handle, listener), spawn=connections)
-        if self.cfg.workers > 1:
-            server.max_accept = 1  # as gunicorn does: leave some to the others
+        server.max_accept = 1  # as gunicorn does: leave some to the others
         return server
 
     def _end_overdue(self) -> None:
         self._idle.end(waiting_since=time.monotonic() - self.cfg.keepalive)
 
     def _end_all(self) -> None:
-        self._idle.end(waiting_since=time.monotonic())
+        # Whoever has just connected is about to send a request, which is answered.
+        self._idle.end(waiting_since=time.monotonic() - JUST_CONNECTED_SECONDS)

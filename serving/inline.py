@@ -6,6 +6,7 @@ batcher and application are used, behind the same interface.
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -33,7 +36,7 @@ from serving.errors import DeadlineExceeded, InternalError
 from serving.model import ModelVersion
 from serving.model_table import ModelTable, merged, table_of
 from serving.prediction import Call, ControlOutcome, Prediction
-from serving.process import open_process_recorder
+from serving.process import open_process_recorder, store_path_of
 from serving.request_metrics import RequestMetrics
 from serving.runner.incoming import not_served
 from serving.runner.job import BatchKey, Job
@@ -124,7 +127,7 @@ def make_inline_app(settings: Settings) -> Application:
         number=0,
         device=device_name(has_gpu=has_gpu),
         has_gpu=has_gpu,
-        give_up=_end_process,
+        give_up=partial(_end_process, store_path_of(settings)),
     )
     labels = {model: settings.labels(model) for model in settings.models}
     return make_app(
@@ -177,9 +180,10 @@ class _KeepAliveHandler(WSGIRequestHandler):
         """Log nothing per request."""
 
 
-def _end_process(reason: str) -> None:
+def _end_process(store_path: Path, reason: str) -> None:
     """End at once: the device is of no use, and there is no other process to restart this one."""
     logger.critical("%s", reason)
+    shutil.rmtree(store_path, ignore_errors=True)
     logging.shutdown()
     os._exit(BROKEN_DEVICE_STATUS)
 

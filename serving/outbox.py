@@ -22,7 +22,8 @@ class Outbox:
 
     def put(self, parts: Parts) -> None:
         """Add a frame."""
-        self._parts.extend(parts)
+        # An empty tensor has an empty part, which no call could send.
+        self._parts.extend(part for part in parts if len(part))
         self.size += sum(map(len, parts))
 
     def send(self, sock: socket.socket) -> None:

@@ -105,7 +105,12 @@ class SocketRunnerClient:
             "outputs": request.outputs,
         }
         request_id = next(self._request_ids)
-        frame = frame_parts(FrameType.PREDICT, request_id, head, payload)
+        try:
+            frame = frame_parts(FrameType.PREDICT, request_id, head, payload)
+        except WireError:
+            raise NotOffered(
+                f"model {version.model} has more and longer names of inputs than can be sent to it"
+            ) from None
         answer = peer.ask(request_id, frame, rows=request.rows, deadline_ns=call.deadline_ns)
         return _prediction(answer)
 
@@ -158,6 +163,8 @@ class SocketRunnerClient:
             raise Loading(
                 "no runner is ready at the moment", retry_after_seconds=LOADING_RETRY_SECONDS
             )
+        # One that is stalled is asked only where there is no other.
+        ready = [peer for peer in ready if not self._sickness(peer.status)] or ready
         first = next(self._turns) % len(ready)
         return min(ready[first:] + ready[:first], key=lambda peer: peer.load)
 
@@ -187,7 +194,9 @@ class SocketRunnerClient:
             )
 
     def _merge_tables(self) -> None:
-        table = merged((peer.table for peer in self._peers), self._labels)
+        # A runner that is gone says nothing, unless all are: then its models are coming back.
+        there = [peer for peer in self._peers if not peer.is_lost] or self._peers
+        table = merged((peer.table for peer in there), self._labels)
         # Declared before it is used, so that a version's counters stand at 0 before its first
         # request.
         self._models_changed(table)

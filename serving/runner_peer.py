@@ -26,6 +26,8 @@ class RunnerPeer:
         self.status = status
         self.table = ModelTable()
         self.rows_under_way = 0
+        # Whether the runner that has told the table is gone.
+        self.is_lost = False
         self._models_changed = models_changed
         self._number = 0
         self._ordinary = RunnerLink(path, limits, self._take_table)
@@ -73,8 +75,12 @@ class RunnerPeer:
         if number > self._number:
             self._number = number
             self.table = table
+            self.is_lost = False
             self._models_changed()
 
     def _lost(self) -> None:
         """Begin to count anew: the next runner's tables have numbers of their own."""
         self._number = 0
+        if not self.is_lost:
+            self.is_lost = True
+            self._models_changed()

@@ -17,7 +17,7 @@ from serving.codecs.base import (
     ReplyOptions,
 )
 from serving.codecs.finite import reject_nonfinite
-from serving.compression import HEADERS, compressed
+from serving.compression import HEADERS, VARY, compressed
 from serving.errors import (
     Draining,
     InternalError,
@@ -198,6 +198,8 @@ class PredictionService:
         seconds = request.seconds(time.monotonic_ns())
         self._record(codec, request, code="200", outcome=OK, seconds=seconds, reply=body)
         headers = self._headers(request, seconds, EncodedReply(body, reply.json_bytes))
+        if least_bytes:
+            headers += VARY
         if packed is not None:
             headers += HEADERS
         return Answer("200 OK", headers, body, keeps_open=self._keeps_open)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 from serving.settings_forms import (
     ALL_MODELS,
+    none_if_empty,
     split_by_model,
     split_labels,
     split_list,
@@ -34,12 +35,13 @@ LABEL = re.compile(r"[A-Za-z0-9_]{1,64}")
 RESERVED_MODEL_NAMES = frozenset({"stats"})
 
 MEBIBYTE = 1 << 20
+MOST_SECONDS = 86_400
 
 
 class Settings(BaseModel):
     """Everything `inferometer serve` can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: Annotated[dict[str, Path], BeforeValidator(split_models)] = Field(
         default_factory=dict, description="models to serve, each NAME=PATH"
@@ -104,7 +106,7 @@ class Settings(BaseModel):
     )
     # Low priority is delayed, never starved.
     priority_aging_seconds: float = Field(
-        1.0, gt=0, le=3600, description="wait after which a request moves up a priority class"
+        1.0, ge=0.001, le=3600, description="wait after which a request moves up a priority class"
     )
     # One client's bad input must not slow everyone.
     isolation_share: float = Field(
@@ -157,7 +159,7 @@ class Settings(BaseModel):
     )
 
     front_end_hang_seconds: int = Field(
-        60, ge=3, description="a front-end that does not answer for so long is started anew"
+        60, ge=5, description="a front-end that does not answer for so long is started anew"
     )
 
     # The top bucket of the size histograms.
@@ -171,7 +173,6 @@ class Settings(BaseModel):
     max_buffered_bytes: int = Field(
         256 * MEBIBYTE, ge=1, description="bytes of bodies one front-end holds at once"
     )
-    # Two of the largest frames.
     send_limit_bytes: int = Field(
         128 * MEBIBYTE, ge=1, description="bytes that may wait on a front-end's line to a runner"
     )
@@ -191,7 +192,7 @@ class Settings(BaseModel):
     )
     debug_routes: bool = Field(default=True, description="answer /debug/slow")
     # Load and unload change what is served, so they are closed until this is set.
-    control_token: SecretStr | None = Field(
+    control_token: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
         None, description="bearer token of the load and unload routes; unset: they answer 403"
     )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
@@ -221,6 +222,7 @@ class Settings(BaseModel):
             *self._model_problems(),
             *self._version_problems(),
             *self._batch_problems(),
+            *self._time_problems(),
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -269,6 +271,12 @@ class Settings(BaseModel):
                 f"allowed_batch_rows: {list(sizes)} must rise from at least 1 and end with "
                 f"max_batch_rows ({self.max_batch_rows})"
             )
+
+    def _time_problems(self) -> Iterable[str]:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name.endswith("_seconds") and value > MOST_SECONDS:
+                yield f"{name}: {value} is over {MOST_SECONDS:,}, a day"
 
     def version_policy(self, model: str) -> VersionPolicy:
         """Return which of a model's versions are served."""

@@ -17,6 +17,11 @@ def split_list(value: object) -> object:
     return [part for part in re.split(r"[,\s]+", value) if part]
 
 
+def none_if_empty(value: object) -> object:
+    """Take an empty text for nothing: a variable that is set to nothing is none that is set."""
+    return None if value == "" else value
+
+
 def split_models(value: object) -> object:
     """Accept `name=path` items beside a mapping; a missing name is the last part of the path."""
     if isinstance(value, Mapping):
@@ -43,7 +48,13 @@ def split_by_model(value: object) -> object:
     values: dict[str, str] = {}
     for item in items:
         name, equals, text = str(item).rpartition("=")
-        values[name if equals else ALL_MODELS] = text
+        model = name if equals else ALL_MODELS
+        if model in values:
+            raise ValueError(
+                f"there are two values for {'all models' if model == ALL_MODELS else repr(model)}:"
+                f" {values[model][:64]!r} and {text[:64]!r}; versions are joined by +, such as 1+3"
+            )
+        values[model] = text
     return values
 
 

@@ -23,6 +23,7 @@ from serving.settings import Settings
 from serving.status_page import Phase, RunnerStatus, ServerState
 
 LISTEN_BACKLOG = 2048
+UNREAD_SECONDS = 30.0
 EXPORTER_STOP_SECONDS = 5.0
 # Time to answer what has been given up, and for gunicorn, which looks once a second.
 GIVE_UP_SECONDS = 2.0
@@ -59,7 +60,8 @@ class Supervisor:
                 "port": port,
                 "metrics_port": self._metrics_listener.getsockname()[1],
                 "store_path": self._directory.path,
-                "models": {name: path.resolve() for name, path in settings.models.items()},
+                # Not resolved: a link that is turned to another folder is followed.
+                "models": {name: path.absolute() for name, path in settings.models.items()},
                 "runners": len(devices),
             }
         )
@@ -243,11 +245,15 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises SettingsError naming the address when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG)
+        # Accepted connections have it too: who does not read what is sent is not waited for.
+        milliseconds = int(1000 * UNREAD_SECONDS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     except OSError as error:
         code = error.errno or 0
         reason = os.strerror(code) if code > 0 else str(error)
         raise SettingsError(f"cannot listen on {host}:{port}: {reason}") from error
+    return listener
 
 
 def _address_of(listener: socket.socket) -> str:

@@ -39,7 +39,7 @@ def decode_tensors(
 ) -> list[tuple[str, str, np.ndarray]]:
     """Return (name, datatype, array) for each (name, datatype, shape) in order.
 
-    Numeric arrays are read-only views of the payload. Raises WireError when the payload does not
+    Numeric arrays are views of the payload. Raises WireError when the payload does not
     fit.
     """
     tensors = []

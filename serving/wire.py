@@ -23,7 +23,8 @@ MAGIC = b"IM"
 PROTOCOL = 1
 FRAME = struct.Struct("<2sBBIQQ")
 
-MAX_HEAD_BYTES = 64 << 10
+# Thousands of tensors with long names; whoever has more is refused before anything is sent.
+MAX_HEAD_BYTES = 1 << 20
 # Small frames must not wait behind a large one, so each front-end has a second connection for
 # those.
 LARGE_FRAME_BYTES = 256 << 10
@@ -83,8 +84,13 @@ class Frame(NamedTuple):
 
 
 def frame_parts(kind: FrameType, request_id: int, head: object, payload: Parts = ()) -> Parts:
-    """Return a frame's bytes, in parts where they are many, so as not to copy them."""
+    """Return a frame's bytes, in parts where they are many, so as not to copy them.
+
+    Raises WireError for a head that the other side would refuse, with the connection.
+    """
     encoded = orjson.dumps(head)
+    if len(encoded) > MAX_HEAD_BYTES:
+        raise WireError(f"a frame's head of {len(encoded):,} bytes")
     size = sum(map(len, payload))
     prefix = FRAME.pack(MAGIC, PROTOCOL, kind, len(encoded), size, request_id)
     parts = (prefix, encoded, *payload)
@@ -105,20 +111,20 @@ class FrameReader:
         self._large: Frame | None = None
         self._filled = 0
 
-    def receive(self, sock: socket.socket) -> list[Frame] | None:
-        """Read once from a non-blocking socket; return the frames that are complete with it.
+    def receive(self, sock: socket.socket) -> Iterator[Frame] | None:
+        """Read once from a non-blocking socket; return an iterator as `feed` does.
 
-        None at the end of the stream. Raises WireError as `feed` does, and OSError.
+        None at the end of the stream. Raises OSError.
         """
         if self._large is None:
             data = sock.recv(READ_BYTES)
-            return list(self.feed(data)) if data else None
+            return self.feed(data) if data else None
         assert isinstance(self._large.payload, memoryview)
         received = sock.recv_into(self._large.payload[self._filled : self._filled + READ_BYTES])
         if not received:
             return None
         self._filled += received
-        return list(self._finished())
+        return self._finished()
 
     def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
         """Yield the frames that are complete with `data`.

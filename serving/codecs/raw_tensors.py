@@ -25,7 +25,7 @@ class RawTensors:
         self._rest = memoryview(body)[start:]
 
     def take(self, size: object, spec: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the next tensor, a read-only view of the body where that is possible.
+        """Return the next tensor, a view of the body where that is possible.
 
         Raises InvalidInput if `size` is not the tensor's own or there are not so many bytes.
         """

@@ -30,7 +30,8 @@ def make_blueprint(client: RunnerClient, state: ServerState) -> Blueprint:
         reasons = reasons_against()
         if not reasons:
             return {"status": "ready", "ready": True, "live": True}
-        return {"status": "not ready", "ready": False, "live": True, "reasons": reasons}, 503
+        body = {"status": "not ready", "ready": False, "live": True, "reasons": reasons}
+        return body, 503, {"Retry-After": "1"}
 
     @blueprint.get("/healthz")
     def health() -> ResponseReturnValue:

@@ -8,6 +8,7 @@ from serving.errors import NotOffered
 
 MODEL = "/v2/models/<name:model>"
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PATHS = (
     "/v2/systemsharedmemory/<path:_rest>",
     "/v2/cudasharedmemory/<path:_rest>",
@@ -18,6 +19,7 @@ PATHS = (
     MODEL + "/generate",
     MODEL + "/generate_stream",
     MODEL + "/versions/<version:_version>/generate",
+    MODEL + "/versions/<version:_version>/generate_stream",
     # Labels are taken once there is something to count them in.
     "/v1/feedback",
     "/v1/feedback/batch",
@@ -32,5 +34,5 @@ def make_blueprint() -> Blueprint:
         raise NotOffered("this is known to the protocol, but not offered here")
 
     for path in PATHS:
-        blueprint.add_url_rule(path, view_func=refuse, methods=["GET", "POST"])
+        blueprint.add_url_rule(path, view_func=refuse, methods=METHODS)
     return blueprint

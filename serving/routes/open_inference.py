@@ -66,10 +66,10 @@ def make_blueprint(client: RunnerClient, settings: Settings, scraper: Scraper) -
         try:
             client.table.ready(model, version)
         except Loading:
-            return {"name": model, "ready": False}, 503
+            return {"name": model, "ready": False}, 503, {"Retry-After": "1"}
         # A table outlives its runner: without one nothing is ready.
         if not client.is_connected:
-            return {"name": model, "ready": False}, 503
+            return {"name": model, "ready": False}, 503, {"Retry-After": "1"}
         return {"name": model, "ready": True}
 
     return blueprint

@@ -52,7 +52,8 @@ def _authorize(settings: Settings) -> None:
         raise ControlError("control_token is not set, so models cannot be changed here", "closed")
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     expected = settings.control_token.get_secret_value()
-    is_right = hmac.compare_digest(given.strip().encode(), expected.encode())
+    # WSGI gives the header's bytes as Latin-1.
+    is_right = hmac.compare_digest(given.strip().encode("latin-1"), expected.encode())
     if scheme.lower() != "bearer" or not is_right:
         raise ControlError("send the control token as a bearer token", "unauthorized")
 

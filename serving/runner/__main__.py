@@ -44,7 +44,9 @@ def main(arguments: list[str]) -> int:
 
     threading.excepthook = end
     _run(settings, int(runner_number), stopping)
-    return 1 if died.is_set() else 0
+    logging.shutdown()
+    # At once: the loader may be within TensorFlow, which an ordinary end would pull from under it.
+    os._exit(1 if died.is_set() else 0)
 
 
 def _run(settings: Settings, number: int, stopping: threading.Event) -> None:

@@ -31,20 +31,24 @@ class Admission:
     def admit(self, job: Job) -> None:
         """Take the job's bytes, or raise QueueFull or PredictedLate."""
         limits, workload = self._limits, self._workload
-        share, whose, room = 1.0, "", limits.rows
+        share = 1.0
         if job.priority == LOW:
-            share, whose, room = LOW_SHARE, " for low priority", int(LOW_SHARE * limits.rows)
-        if workload.rows + job.rows > room:
+            share = LOW_SHARE
+            room = int(LOW_SHARE * limits.rows)
+            if workload.rows >= room:
+                what = f"{workload.rows:,} rows are waiting; low priority has {room:,}"
+                raise self._full(what, workload.seconds_until_room(workload.rows - room + 1))
+        if workload.rows + job.rows > limits.rows:
             # A request that is as large as the room waits for an empty queue.
-            excess = min(workload.rows, workload.rows + job.rows - room)
-            what = f"{workload.rows:,} of {room:,} rows{whose} are waiting"
+            excess = min(workload.rows, workload.rows + job.rows - limits.rows)
+            what = f"{workload.rows:,} of {limits.rows:,} rows are waiting"
             raise self._full(what, workload.seconds_until_room(excess))
         if job.key not in workload.lanes and len(workload.lanes) >= limits.keys:
             what = f"{limits.keys} different row shapes are waiting"
             raise self._full(what, workload.seconds_until_room(1))
         self._refuse_late(job)
         if not self._budget.take(job.size_bytes, share=share):
-            what = f"the bytes that may wait{whose} are waiting"
+            what = "the bytes that may wait are waiting"
             raise self._full(what, workload.seconds_until_room(1))
 
     def _refuse_late(self, job: Job) -> None:

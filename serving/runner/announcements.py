@@ -18,10 +18,18 @@ class Announcements:
     """Numbers the tables of models that are sent, and keeps who has acknowledged which."""
 
     def __init__(
-        self, make_frame: Callable[[int], Parts], *, give_up: Callable[[Connection], None]
+        self,
+        make_frame: Callable[[int], Parts],
+        *,
+        send: Callable[[Connection], None],
+        give_up: Callable[[Connection], None],
     ) -> None:
-        """`make_frame` makes the frame of the present table; `give_up` ends a connection."""
+        """`make_frame` makes the frame of the present table.
+
+        `send` sends what has been put, and `give_up` ends a connection.
+        """
         self._make_frame = make_frame
+        self._send = send
         self._give_up = give_up
         self._number = 0
         self._condition = threading.Condition()
@@ -39,7 +47,7 @@ class Announcements:
             self._put(told)
             number = self._number
         for connection in told:
-            connection.flush()
+            self._send(connection)
         for connection in self._missing(told, number):
             logger.warning("a front-end does not take the table of models; it is disconnected")
             self._give_up(connection)

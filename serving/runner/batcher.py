@@ -181,6 +181,10 @@ class Batcher:
         if error is None and is_batched:
             error = _check_rows(outputs, batch.rows + padding)
         if error is not None:
+            for piece in batch.slices:
+                # So that the phases of what fails say where it failed.
+                piece.job.assembled_ns = piece.job.assembled_ns or assembled
+                piece.job.computed_ns = computed
             return error
         estimate = self._queue.durations.of(served.version, signature)
         estimate.learn(batch.rows + padding, seconds)

@@ -34,26 +34,23 @@ class Canary:
         self._canary_seconds = canary_seconds
         self._show_failures = show_failures
         self._give_up = give_up
-        self._failures = 0
-        self._retry_at = 0.0
+        self._shown = 0
 
     def seconds_until_due(self) -> float:
         """Return when `run_due` has something to do."""
         now = time.monotonic()
-        if self._failures:
-            return max(0.0, self._retry_at - now)
-        idle_since = min(
-            (served.last_batch for served in self._versions() if served.canary), default=now
-        )
-        return max(0.0, idle_since + self._canary_seconds - now)
+        # A version that failed may have been unloaded; then that must not be shown for long.
+        longest = RETRY_SECONDS if self._shown else self._canary_seconds
+        due = [self._due_at(served) for served in self._versions() if served.canary]
+        return max(0.0, min([*due, now + longest]) - now)
 
     def run_due(self) -> None:
         """Run the row of each version that has finished no batch for so long."""
         now = time.monotonic()
         for served in list(self._versions()):
-            is_idle = served.last_batch + self._canary_seconds <= now
-            if served.canary and (is_idle or self._failures):
+            if served.canary and self._due_at(served) <= now:
                 self.prove(served)
+        self._show()
 
     def prove(self, served: ServedVersion) -> None:
         """Run a version's row; after three failures in a row the process is of no use."""
@@ -62,15 +59,26 @@ class Canary:
         try:
             served.loaded.call(*served.canary)
         except Exception as error:
-            self._failures += 1
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            served.canary_failures += 1
+            served.canary_retry_at = time.monotonic() + RETRY_SECONDS
             logger.error(  # noqa: TRY400 - what a model raises has no use for our traceback
                 "model %s version %s cannot compute its own warm-up row (%d of %d): %s",
-                served.model, served.version, self._failures, MOST_FAILURES, error,
+                served.model, served.version, served.canary_failures, MOST_FAILURES, error,
             )  # fmt: skip
         else:
-            self._failures = 0
+            served.canary_failures = 0
         served.last_batch = time.monotonic()
-        self._show_failures(self._failures)
-        if self._failures >= MOST_FAILURES:
-            self._give_up(f"model {served.model}: the canary failed {self._failures} times")
+        self._show()
+        if served.canary_failures >= MOST_FAILURES:
+            self._give_up(f"model {served.model}: the canary failed {MOST_FAILURES} times")
+
+    def _due_at(self, served: ServedVersion) -> float:
+        if served.canary_failures:
+            return served.canary_retry_at
+        return served.last_batch + self._canary_seconds
+
+    def _show(self) -> None:
+        failures = max((served.canary_failures for served in self._versions()), default=0)
+        if failures != self._shown:
+            self._shown = failures
+            self._show_failures(failures)

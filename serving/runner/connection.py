@@ -5,7 +5,6 @@ Its answers may be put and sent by any thread.
 
 import socket
 import threading
-from collections.abc import Callable
 
 from serving.outbox import Outbox
 from serving.runner.job import Job
@@ -15,13 +14,8 @@ from serving.wire import FrameReader, LineLimits, Parts
 class Connection:
     """One front-end's connection: its unread bytes, its unanswered jobs, its unsent answers."""
 
-    def __init__(
-        self, sock: socket.socket, limits: LineLimits, wants_writing: Callable[[], None]
-    ) -> None:
-        """Take a non-blocking socket.
-
-        `wants_writing` is called when answers could not all be sent.
-        """
+    def __init__(self, sock: socket.socket, limits: LineLimits) -> None:
+        """Take a non-blocking socket."""
         self.socket = sock
         self.reader = FrameReader(limits.payload_bytes)
         self._unsent_bytes = limits.unsent_bytes
@@ -30,7 +24,6 @@ class Connection:
         # The last table of models it was told, and the last one it says it has.
         self.told = 0
         self.acknowledged = 0
-        self._wants_writing = wants_writing
         self._unsent = Outbox()
         self._lock = threading.Lock()
 
@@ -54,7 +47,4 @@ class Connection:
                 # That front-end is stuck; keeping its answers would only move the problem here.
                 self.is_broken = True
                 self._unsent.clear()
-            is_done = not self._unsent.size
-        if not is_done:
-            self._wants_writing()
-        return is_done
+            return not self._unsent.size

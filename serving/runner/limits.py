@@ -42,9 +42,9 @@ class ByteBudget:
         self._lock = threading.Lock()
 
     def take(self, size: int, *, share: float = 1.0) -> bool:
-        """Reserve `size` bytes if they fit into that share of the limit."""
+        """Reserve `size` bytes if they fit, and less than that share of the limit is used."""
         with self._lock:
-            if self._used + size > share * self.limit:
+            if self._used + size > self.limit or self._used >= share * self.limit:
                 return False
             self._used += size
             return True

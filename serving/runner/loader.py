@@ -5,26 +5,27 @@ are wanted are ready: a version that cannot be loaded leaves the others as they 
 """
 
 import logging
+import math
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from serving.errors import Draining, ModelLoadError
+from serving.errors import ModelLoadError
 from serving.model import NO_VERSION, ModelVersion
 from serving.prediction import ControlOutcome
 from serving.runner.catalog import ModelCatalog
+from serving.runner.load_failures import LoadFailures
+from serving.runner.loader_memory import LoaderMemory
 from serving.runner.loading import LoadOptions, load_version
-from serving.runner.model_folder import Fingerprint, ModelFolder, ModelSource
+from serving.runner.model_folder import ModelFolder, ModelSource
 from serving.runner.queue import BatchQueue
+from serving.runner.retirement import Retirement
 from serving.version_policy import VersionPolicy
 
 NICENESS = 10
-LONGEST_RETRY_SECONDS = 300.0
-DRAIN_POLL_SECONDS = 0.01
 NOTHING_THERE = (
     "no version is there: expected saved_model.pb or a .keras file, or numeric version folders"
     " that hold one"
@@ -53,24 +54,13 @@ class LoaderOptions:
 
 
 @dataclass(slots=True)
-class _Failure:
-    """How often a version could not be loaded, as what, and when to try again."""
-
-    fingerprint: Fingerprint
-    count: int
-    retry_at: float
-
-
-@dataclass(slots=True)
 class _Model:
     """What the loader remembers of one model."""
 
     folder: ModelFolder
     policy: VersionPolicy
+    failures: LoadFailures
     has_begun: bool = False
-    failures: dict[str, _Failure] = field(default_factory=dict)
-    # How its versions looked when it was unloaded; it stays so until they look otherwise.
-    unloaded_as: dict[str, Fingerprint] | None = None
 
 
 class Loader:
@@ -85,14 +75,22 @@ class Loader:
         options: LoaderOptions,
         loading: LoadOptions,
         announce: Callable[[], None],
+        memory: LoaderMemory,
     ) -> None:
         """`announce` tells every front-end of the catalog and returns when all of them know."""
+        self._memory = memory
         self._catalog = catalog
-        self._models = {name: _Model(*parts) for name, parts in models.items()}
+        self._models = {
+            name: _Model(*parts, LoadFailures(options.load_retries, options.load_retry_seconds))
+            for name, parts in models.items()
+        }
         self._queues = queues
         self._options = options
         self._loading = loading
         self._announce = announce
+        self._retirement = Retirement(
+            catalog, queues, announce, drain_seconds=options.drain_version_seconds
+        )
         self._wishes: queue.SimpleQueue[Control | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
@@ -111,6 +109,7 @@ class Loader:
     def _run(self) -> None:
         # Loading must not take the processor from those who compute for callers.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        self._note_fatal_version()
         while True:
             for name in self._models:
                 self._reconcile(name)
@@ -122,16 +121,32 @@ class Loader:
                 return
             wish.done(self._fulfil(wish))
 
+    def _note_fatal_version(self) -> None:
+        """Keep away for a while from a version during whose loading the process before died.
+
+        It may have been its fault, and an older version is better than the next death.
+        """
+        fatal = self._memory.died_loading
+        if fatal is not None and fatal[0] in self._models:
+            name, version, fingerprint = fatal
+            logger.warning(
+                "the runner died while it loaded model %s version %s; tried again in %.0f s",
+                name, version, self._options.load_retry_seconds,
+            )  # fmt: skip
+            self._models[name].failures.note_fatal(version, fingerprint)
+        self._memory.note_loading(None)
+
     def _fulfil(self, wish: Control) -> ControlOutcome:
         model = self._models[wish.model]
         if wish.action == "unload":
             sources = model.folder.look(at_once=True)
-            model.unloaded_as = {v: source.fingerprint for v, source in sources.items()}
+            looks = {version: source.fingerprint for version, source in sources.items()}
+            self._memory.note_unloaded(wish.model, looks)
             self._unload_all(wish.model)
             return ControlOutcome()
         if not model.folder.look(at_once=True):
             return ControlOutcome(f"model {wish.model}: {NOTHING_THERE}", is_missing=True)
-        model.unloaded_as = None
+        self._memory.note_unloaded(wish.model, None)
         model.failures.clear()
         self._reconcile(wish.model, at_once=True)
         for version in model.failures:
@@ -144,11 +159,13 @@ class Loader:
         """Load what is wanted and not loaded, then let go of what is loaded and not wanted."""
         model = self._models[name]
         sources = model.folder.look(at_once=at_once)
-        if model.unloaded_as is not None:
+        unloaded_as = self._memory.unloaded.get(name)
+        if unloaded_as is not None:
             looks = {version: source.fingerprint for version, source in sources.items()}
-            if looks == model.unloaded_as:
+            if looks == unloaded_as:
+                self._note_unloaded(name)
                 return
-            model.unloaded_as = None
+            self._memory.note_unloaded(name, None)
         wanted = model.policy.choose(sources)
         if not wanted:
             self._note_nothing_there(name)
@@ -163,7 +180,29 @@ class Loader:
             if self._catalog.find_loaded(name, version) is None:
                 self._try(name, model, sources[version], wanted)
         if all(self._catalog.find(name, version) for version in wanted):
-            self._retire(name, keep=wanted)
+            self._retirement.let_go(name, keep=wanted)
+        elif not self._catalog.loaded(name) and not model.policy.named:
+            self._fall_back(name, model, sources, wanted)
+
+    def _fall_back(
+        self, name: str, model: _Model, sources: Mapping[str, ModelSource], wanted: list[str]
+    ) -> None:
+        """Serve the newest version that can be loaded where those that are wanted cannot.
+
+        It goes when one of them can.
+        """
+        for version in sorted(sources.keys() - set(wanted), key=int, reverse=True):
+            self._try(name, model, sources[version], [version])
+            if self._catalog.loaded(name):
+                logger.warning("model %s: version %s is served instead", name, version)
+                return
+
+    def _note_unloaded(self, name: str) -> None:
+        """Say that a model stays unloaded, in a process that has not unloaded it itself."""
+        known = self._catalog.version(name, NO_VERSION)
+        if known is not None and known.state != "unloaded":
+            self._catalog.note(replace(known, state="unloaded", step="", error=""))
+            self._announce()
 
     def _note_nothing_there(self, name: str) -> None:
         """Say that a model has nothing to load, unless something of it is known already."""
@@ -178,21 +217,20 @@ class Loader:
 
     def _try(self, name: str, model: _Model, source: ModelSource, wanted: list[str]) -> None:
         """Load a version unless it has failed and its time has not come again."""
-        failure = model.failures.get(source.version)
-        if failure is not None and failure.fingerprint == source.fingerprint:
-            if time.monotonic() < failure.retry_at:
-                return
-        else:
-            failure = None
+        if not model.failures.may_try(source):
+            return
         if self._options.swap == "stop_first":
-            self._retire(name, keep=wanted)
+            self._retirement.let_go(name, keep=wanted)
+        self._memory.note_loading((name, source.version, source.fingerprint))
         try:
             self._load(name, source)
         except Exception as error:
             # A version that cannot be loaded must not keep others from being served.
-            self._note_failure(name, model, source, error, failure)
+            self._note_failure(name, model, source, error)
         else:
-            model.failures.pop(source.version, None)
+            model.failures.forget(source.version)
+        finally:
+            self._memory.note_loading(None)
 
     def _load(self, name: str, source: ModelSource) -> None:
         known = self._catalog.version(name, source.version)
@@ -217,22 +255,13 @@ class Loader:
         self._announce()
 
     def _note_failure(
-        self,
-        name: str,
-        model: _Model,
-        source: ModelSource,
-        error: Exception,
-        failure: _Failure | None,
+        self, name: str, model: _Model, source: ModelSource, error: Exception
     ) -> None:
         # Callers are told that it failed, not where it lies: other errors may say that.
         is_expected = isinstance(error, ModelLoadError)
         reason = str(error).replace(str(source.path), "the model") if is_expected else ""
         reason = reason or f"{type(error).__name__}; the server's log says why"
-        count = failure.count + 1 if failure is not None else 1
-        wait = self._options.load_retry_seconds * 2.0 ** min(count - 1, 30)
-        is_over = count > self._options.load_retries
-        retry_at = float("inf") if is_over else time.monotonic() + min(wait, LONGEST_RETRY_SECONDS)
-        model.failures[source.version] = _Failure(source.fingerprint, count, retry_at)
+        count, wait = model.failures.note(source)
         logger.log(
             logging.ERROR,
             "model %s version %s: %s (attempt %d; %s)",
@@ -240,7 +269,7 @@ class Loader:
             source.version,
             error,
             count,
-            "no more until its files change" if is_over else f"again in {wait:.0f} s",
+            "no more until its files change" if math.isinf(wait) else f"again in {wait:.0f} s",
             exc_info=not is_expected and count == 1,
         )
         self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
@@ -253,41 +282,8 @@ class Loader:
         self._announce()
 
     def _unload_all(self, name: str) -> None:
-        self._retire(name, keep=[])
+        self._retirement.let_go(name, keep=[])
         for known in self._catalog.versions():
             if known.model == name and known.state != "unloaded":
                 self._catalog.note(replace(known, state="unloaded", step="", error=""))
         self._announce()
-
-    def _retire(self, name: str, *, keep: list[str]) -> None:
-        """Let loaded versions go: no new requests, those that wait finish, then the memory."""
-        leaving = [one.version for one in self._catalog.loaded(name) if one.version not in keep]
-        if not leaving:
-            return
-        for version in leaving:
-            known = self._catalog.version(name, version)
-            assert known is not None
-            # Front-ends stop asking for it before this process stops taking requests for it.
-            self._catalog.note(replace(known, state="draining"))
-        self._announce()
-        waiting = self._queues[name]
-        for version in leaving:
-            self._catalog.close(name, version)
-            waiting.drain_version(version)
-            self._wait_until_drained(name, version)
-            known = self._catalog.version(name, version)
-            assert known is not None
-            self._catalog.drop(replace(known, state="unloaded"))
-            waiting.forget_version(version)
-            logger.info("model %s version %s is unloaded", name, version)
-        self._announce()
-
-    def _wait_until_drained(self, name: str, version: str) -> None:
-        waiting = self._queues[name]
-        deadline = time.monotonic() + self._options.drain_version_seconds
-        while waiting.holds(version) and time.monotonic() < deadline:
-            time.sleep(DRAIN_POLL_SECONDS)
-        waiting.fail_waiting(
-            Draining(f"model {name} version {version} is being unloaded", retry_after_seconds=1.0),
-            version,
-        )

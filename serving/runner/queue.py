@@ -90,7 +90,7 @@ class BatchQueue:
         """Let the batch threads look at what has been offered, and /metrics with it."""
         with self._condition:
             if self._workload.rows:
-                self._show_waiting()
+                self._update_gauges()
                 self._condition.notify(self.instances)
 
     def take(self, instance: int = 0, *, idle_seconds: float | None = None) -> Batch | NoBatch:

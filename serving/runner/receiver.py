@@ -60,7 +60,9 @@ class Receiver:
         self._offered: set[BatchQueue] = set()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._is_stopping = False
-        self._announcements = Announcements(self._models_frame, give_up=self._break)
+        self._announcements = Announcements(
+            self._models_frame, send=self._send, give_up=self._break
+        )
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._listener = listener
         self._listener.setblocking(False)  # noqa: FBT003
@@ -95,7 +97,7 @@ class Receiver:
                 connection = self._unflushed.pop()
             except KeyError:
                 return
-            connection.flush()
+            self._send(connection)
 
     def announce_models(self) -> None:
         """Tell every front-end which models there are; return when all of them know.
@@ -130,7 +132,7 @@ class Receiver:
             return
         sock.setblocking(False)  # noqa: FBT003
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        connection = Connection(sock, self._limits, self._wake)
+        connection = Connection(sock, self._limits)
         self._connections.add(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)
 
@@ -142,6 +144,11 @@ class Receiver:
                 self._close(connection)
             else:
                 self._watch(connection)
+
+    def _send(self, connection: Connection) -> None:
+        """Send what has been put; have the receiver send the rest when the socket takes more."""
+        if not connection.flush():
+            self._wake()
 
     def _watch(self, connection: Connection) -> None:
         if connection not in self._connections:
@@ -199,7 +206,7 @@ class Receiver:
         def done(outcome: ControlOutcome) -> None:
             head = outcome._asdict()
             connection.put(frame_parts(FrameType.CONTROL_RESULT, frame.request_id, head))
-            connection.flush()
+            self._send(connection)
 
         self._control(Control(frame.head["action"], frame.head["model"], done))
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 from exporter import Child, Recorder
 from serving.errors import Draining
+from serving.process import store_path_of
 from serving.runner.batcher import Batcher
 from serving.runner.canary import Canary
 from serving.runner.catalog import ModelCatalog
 from serving.runner.isolation import IsolationBudget
 from serving.runner.limits import ByteBudget, QueueLimits
 from serving.runner.loader import Loader, LoaderOptions
+from serving.runner.loader_memory import LoaderMemory
 from serving.runner.loading import LoadOptions
 from serving.runner.model_folder import ModelFolder
 from serving.runner.queue import BatchQueue
@@ -46,6 +48,7 @@ class Runner:
         `give_up` ends the process when its device is of no use any more.
         """
         self._settings = settings
+        self._number = number
         self._stalled = recorder.child("inferometer_runner_stalled")
         self._recorder = recorder
         self._device = device
@@ -84,6 +87,7 @@ class Runner:
             ),
             loading=LoadOptions(self._recorder, self._device, settings.batching),
             announce=announce,
+            memory=LoaderMemory(store_path_of(settings) / f"runner-{self._number}.loader"),
         )
         batch_ids = itertools.count(1)
         for name, queue in self.queues.items():

@@ -58,6 +58,8 @@ class ServedVersion:
 
     `canary` is a signature and a row of its inputs that warm-up has computed, if there is one;
     `last_batch` the monotonic second in which a batch or the canary was last done.
+    `canary_failures` is how often the canary has failed in a row, the next time at
+    `canary_retry_at`.
     """
 
     model: str
@@ -68,4 +70,6 @@ class ServedVersion:
     canary: tuple[str, tuple[np.ndarray, ...]] | None = None
     last_batch: float = field(default_factory=time.monotonic)
     failures_in_a_row: int = 0
+    canary_failures: int = 0
+    canary_retry_at: float = 0.0
     traces_seen: int = 0

@@ -137,12 +137,17 @@ def start_server(
     *arguments: str,
     waits: bool = True,
     environment: Mapping[str, str] | None = None,
+    most_descriptors: int | None = None,
 ) -> Iterator[Server]:
-    """Run `inferometer serve` on ports that the kernel chooses, until the block ends."""
+    """Run `inferometer serve` on ports that the kernel chooses, until the block ends.
+
+    Its processes may have so many descriptors, by default as many as this one.
+    """
     number = len(list(folder.glob("server-*.log")))
     log_file = folder / f"server-{number}.log"
+    limit = [] if most_descriptors is None else ["prlimit", f"--nofile={most_descriptors}"]
     command = [
-        sys.executable, "-m", "serving", "serve", "--port=0", "--metrics-port=0",
+        *limit, sys.executable, "-m", "serving", "serve", "--port=0", "--metrics-port=0",
         # Nobody routes to these servers, and nobody scrapes them to the last.
         "--pre-stop-seconds=0", "--linger-seconds=0",
         *(f"{name}={path}" for name, path in models.items()), *arguments,

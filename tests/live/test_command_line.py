@@ -116,6 +116,9 @@ def test_serve_without_models_says_that_there_are_none() -> None:
         pytest.param(["a/b=nowhere"], ["'a/b'"], id="model-name"),
         pytest.param(["stats=."], ["'stats'"], id="reserved-name"),
         pytest.param(["half=.", "half=.."], ["'half'", "twice"], id="model-twice"),
+        pytest.param(["--versions=1,3"], ["versions", "'1'", "'3'", "1+3"], id="two-policies"),
+        pytest.param(["--drain-seconds=inf"], ["drain_seconds"], id="infinite"),
+        pytest.param(["--canary-seconds=1e300"], ["canary_seconds", "a day"], id="too-long"),
     ],
 )
 def test_wrong_setting_is_named(arguments: list[str], named: list[str]) -> None:

@@ -51,6 +51,7 @@ def test_reply_is_sent_as_it_is_to_others(client: Client, accepted: str) -> None
     reply = client.ask("POST", PATH, LARGE, {"Accept-Encoding": accepted})
 
     assert "Content-Encoding" not in reply.headers
+    assert "Accept-Encoding" == reply.headers["Vary"]
     assert {"predictions": [[0.5, 1.0]] * 100} == reply.json
 
 

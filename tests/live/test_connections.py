@@ -1,8 +1,10 @@
 """Connections that bring no request, and requests whose body nobody reads."""
 
 import json
+import os
 import re
 import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -69,6 +71,52 @@ def test_longest_idle_connection_gives_way_to_a_new_one(models: Path, tmp_path: 
         idle[-1].settimeout(0)
         with pytest.raises(BlockingIOError):
             idle[-1].recv(1)
+
+
+def test_connections_that_have_been_busy_give_way_once_they_are_idle(
+    models: Path, tmp_path: Path
+) -> None:
+    places = 20
+    with (
+        start_server(
+            {"nap": models / "nap"},
+            tmp_path,
+            "--workers=1",
+            most_descriptors=OTHER_DESCRIPTORS + places,
+        ) as server,
+        ExitStack() as connections,
+    ):
+        body = b'{"instances":[2.0]}'
+        head = f"POST /v1/models/nap:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+        busy = [connections.enter_context(connect(server)) for _ in range(places)]
+        for connection in busy:
+            connection.sendall(head.encode() + b"\r\n\r\n" + body)
+        waiting = connections.enter_context(connect(server))
+        waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        # All places are taken: the kernel holds it until one of the others has its answer.
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 200")
+        assert all(one.recv(65536).startswith(b"HTTP/1.1 200") for one in busy)
+
+
+def test_burst_of_silent_connections_keeps_nobody_out(models: Path, tmp_path: Path) -> None:
+    places = 20
+    with (
+        start_server(
+            {"half": models / "half"},
+            tmp_path,
+            "--workers=1",
+            most_descriptors=OTHER_DESCRIPTORS + places,
+        ) as server,
+        ExitStack() as connections,
+    ):
+        (front_end,) = server.pids("frontend")
+        os.kill(front_end, signal.SIGSTOP)
+        for _ in range(3 * places):
+            connections.enter_context(connect(server))
+        os.kill(front_end, signal.SIGCONT)
+
+        assert 200 == server.predict("half", {"instances": [[2, 4]]}).status_code
 
 
 @pytest.mark.parametrize(

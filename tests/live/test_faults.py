@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -309,7 +310,7 @@ def test_partial_upgrade_shows_in_readiness_and_ends_with_the_upgrade(
 def test_stuck_front_end_is_ended_and_its_callers_wait_no_longer(
     models: Path, tmp_path: Path
 ) -> None:
-    arguments = ("--workers=1", "--front-end-hang-seconds=4")
+    arguments = ("--workers=1", "--front-end-hang-seconds=5")
     with start_server({"half": models / "half"}, tmp_path, *arguments) as server:
         (stuck,) = server.pids("frontend")
 
@@ -336,6 +337,118 @@ def ask_new(server: Server, model: str, rows: str) -> tuple[int, Any]:
         f"{server.url}/v1/models/{model}:predict", data=f'{{"instances":{rows}}}', timeout=60
     )
     return answer.status_code, answer.json()
+
+
+def two_versions(models: Path, folder: Path, name: str) -> Path:
+    """Return a model's folder with its version 1 twice."""
+    for version in ("1", "2"):
+        shutil.copytree(models / name / "1", folder / name / version)
+    return folder / name
+
+
+def restart_runner(server: Server) -> None:
+    (runner,) = server.pids("runner")
+    os.kill(runner, signal.SIGKILL)
+    wait_for(lambda: server.pids("runner") not in ([runner], []), "another runner")
+
+
+def test_runner_that_starts_beside_a_broken_version_serves_the_one_before(
+    models: Path, tmp_path: Path
+) -> None:
+    folder = two_versions(models, tmp_path, "step")
+    (folder / "2" / "saved_model.pb").write_bytes(b"no model")
+    with start_server({"step": folder}, tmp_path, "--load-retry-seconds=0.2") as server:
+        assert "1" == server.predict("step", {"instances": [5]}).headers["X-Model-Version"]
+
+        restart_runner(server)
+        wait_for(server.is_ready, "ready again")
+
+        assert "1" == ask_headers(server, "step")["X-Model-Version"]
+        # What is mended is served.
+        shutil.copy(folder / "1" / "saved_model.pb", folder / "2" / "saved_model.pb")
+        wait_for(
+            lambda: ask_headers(server, "step").get("X-Model-Version") == "2", "version 2 answers"
+        )
+
+
+def ask_headers(server: Server, model: str) -> Any:
+    return requests.post(
+        f"{server.url}/v1/models/{model}:predict", data='{"instances":[5]}', timeout=60
+    ).headers
+
+
+def test_version_whose_loading_ends_the_runner_keeps_no_other_from_being_served(
+    models: Path, tmp_path: Path
+) -> None:
+    folder = two_versions(models, tmp_path, "step")
+    # Whoever reads this waits for ever.
+    os.mkfifo(folder / "2" / "warm_up.json")
+    with start_server(
+        {"step": folder}, tmp_path, "--load-retry-seconds=300", waits=False
+    ) as server:
+        state = {"model": "step", "version": "2", "state": "warming"}
+        wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "2 is warming")
+
+        restart_runner(server)
+        wait_for(lambda: ask_headers(server, "step").get("X-Model-Version") == "1", "1 is served")
+
+        assert "the runner died while it loaded model step version 2" in server.log
+
+
+def test_unloaded_model_stays_so_when_the_runner_is_replaced(models: Path, tmp_path: Path) -> None:
+    token = {"Authorization": "Bearer secret"}
+    with start_server({"half": models / "half"}, tmp_path, "--control-token=secret") as server:
+        assert server.post("/v2/repository/models/half/unload", headers=token).status_code == 200
+
+        restart_runner(server)
+        wait_for(server.is_ready, "a server without models that should be there is ready")
+        unloaded = requests.post(
+            f"{server.url}/v1/models/half:predict", data='{"instances":[[2,4]]}', timeout=30
+        )
+        loaded = requests.post(
+            f"{server.url}/v2/repository/models/half/load", headers=token, timeout=60
+        )
+
+        assert (404, "unknown_version") == (unloaded.status_code, unloaded.json()["reason"])
+        assert loaded.status_code == 200
+        assert (200, {"predictions": [[1.0, 2.0]]}) == ask_new(server, "half", "[[2,4]]")
+
+
+def test_broken_version_beside_a_good_one_is_found(models: Path, tmp_path: Path) -> None:
+    folder = two_versions(models, tmp_path, "sick")
+    arguments = ("--versions=all", "--canary-seconds=1")
+    with start_server({"sick": folder}, tmp_path, *arguments) as server:
+        (runner,) = server.pids("runner")
+
+        first = server.post("/v1/models/sick/versions/1:predict", {"instances": [666]})
+
+        assert first.status_code == 500
+        wait_for(lambda: server.pids("runner") not in ([runner], []), "the runner was replaced")
+        assert "version 1 cannot compute its own warm-up row (3 of 3)" in server.log
+
+
+def test_stalled_runner_is_not_asked_while_there_is_another(models: Path, tmp_path: Path) -> None:
+    arguments = ("--runners=2", "--workers=1", "--intra-op-threads=1")
+    with start_server({"half": models / "half"}, tmp_path, *arguments) as server:
+        wait_for(lambda: server.log.count("version 1 is ready") == 2, "both have the model")
+        stalled, _ = server.pids("runner")
+        os.kill(stalled, signal.SIGSTOP)
+        try:
+            wait_for(lambda: server.value("inferometer_runner_stalled") >= 1, "no sign of life")
+            answers = [server.predict("half", {"instances": [[2, 4]]}) for _ in range(20)]
+        finally:
+            os.kill(stalled, signal.SIGCONT)
+
+        assert {200} == {answer.status_code for answer in answers}
+
+
+def test_phase_says_where_a_failed_request_was(models: Path, tmp_path: Path) -> None:
+    with start_server({"picky": models / "picky"}, tmp_path) as server:
+        answer = server.predict("picky", {"instances": [13]})
+        phases = dict(re.findall(r"(\w+);dur=([0-9.]+)", answer.headers["Server-Timing"]))
+
+        assert 500 == answer.status_code
+        assert float(phases["compute"]) > 10 * float(phases["assemble"])
 
 
 def test_rows_of_many_shapes_are_computed_one_by_one(models: Path, tmp_path: Path) -> None:

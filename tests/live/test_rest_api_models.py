@@ -48,7 +48,9 @@ def plain(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
     """A server without a control token and without debugging routes."""
     folder = tmp_path_factory.mktemp("plain-api")
     arguments = ("--workers=1", "--no-debug-routes")
-    with start_server({"step": models / "step"}, folder, *arguments) as server:
+    # A variable that is set to nothing is no token.
+    nothing = {"INFEROMETER_CONTROL_TOKEN": ""}
+    with start_server({"step": models / "step"}, folder, *arguments, environment=nothing) as server:
         yield Client(server)
 
 

@@ -473,10 +473,17 @@ def test_low_priority_may_fill_half_of_the_queue(make_bench: MakeBench) -> None:
     bench.hold_device()
     Answer(bench, [[1, 2]] * 4, priority=LOW)
 
-    with pytest.raises(QueueFull, match="4 of 4 rows for low priority are waiting"):
+    with pytest.raises(QueueFull, match="4 rows are waiting; low priority has 4"):
         Answer(bench, [[1, 2]], priority=LOW)
 
     assert Answer(bench, [[1, 2]]).job.error is None
+
+
+def test_low_priority_is_admitted_whole_while_less_than_half_waits(make_bench: MakeBench) -> None:
+    bench = make_bench(max_rows=4, limit_rows=8)
+    bench.hold_device()
+
+    assert Answer(bench, [[1, 2]] * 7, priority=LOW).job.error is None
 
 
 def test_what_would_come_too_late_is_refused_at_once(make_bench: MakeBench) -> None:

@@ -14,7 +14,14 @@ from serving.errors import WireError
 from serving.model import NUMPY_DTYPES
 from serving.outbox import Outbox
 from serving.tensors import decode_tensors, encode_tensor
-from serving.wire import LARGE_FRAME_BYTES, Frame, FrameReader, FrameType, frame_parts
+from serving.wire import (
+    LARGE_FRAME_BYTES,
+    MAX_HEAD_BYTES,
+    Frame,
+    FrameReader,
+    FrameType,
+    frame_parts,
+)
 
 NUMERIC = sorted(set(NUMPY_DTYPES) - {"BYTES"})
 MOST_BYTES = 4 << 20
@@ -104,6 +111,47 @@ def test_frames_come_through_a_socket(sizes: list[int], parts: int) -> None:
         assert reader.receive(receiver) is None
     assert outbox.size == 0
     assert payloads == [bytes(frame.payload) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param([b"x" * MOST_BYTES, b""], id="empty tensor last"),
+        pytest.param([b"", b"x" * MOST_BYTES], id="empty tensor first"),
+        pytest.param([b"x" * LARGE_FRAME_BYTES, *[b""] * 100, b"y"], id="many empty tensors"),
+    ],
+)
+def test_empty_tensors_beside_large_ones_are_sent(payload: list[bytes]) -> None:
+    outbox, reader = Outbox(), FrameReader(2 * MOST_BYTES)
+    outbox.put(frame_parts(FrameType.RESULT, 1, {}, payload))
+    frames: list[Frame] = []
+    sender, receiver = socket.socketpair()
+    with sender, receiver:
+        sender.settimeout(0)
+        receiver.settimeout(0)
+        while not frames:
+            outbox.send(sender)
+            frames += reader.receive(receiver) or []
+
+    assert b"".join(payload) == bytes(frames[0].payload)
+    assert outbox.size == 0
+
+
+def test_head_that_the_other_side_would_refuse_is_not_sent() -> None:
+    with pytest.raises(WireError):
+        frame_parts(FrameType.PREDICT, 1, {"inputs": "x" * MAX_HEAD_BYTES})
+
+
+def test_frames_before_a_bad_one_are_taken() -> None:
+    sender, receiver = socket.socketpair()
+    with sender, receiver:
+        sender.sendall(frame_of(FrameType.PREDICT, 7, {}) + b"no frame" * 10)
+        frames = FrameReader(64).receive(receiver)
+        assert frames is not None
+
+        assert 7 == next(frames).request_id
+        with pytest.raises(WireError):
+            next(frames)
 
 
 @given(data=st.data(), datatype=st.sampled_from(NUMERIC))
