@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
@@ -63,12 +64,11 @@ def _run(settings: ExporterSettings) -> None:
     open_directory(settings.store_path)
     web = settings.web
     config = WebConfigFile(web.config_file)
-    scraper = Scraper(
-        settings.store_path, settings.collectors, folds=True, settings=settings.exposition
-    )
+    recorder = _open_recorder(settings)
+    collectors = replace(settings.collectors, recorder=lambda: recorder)
+    scraper = Scraper(settings.store_path, collectors, folds=True, settings=settings.exposition)
     site = Site(scraper, config, metrics_path=web.telemetry_path, max_requests=web.max_requests)
     servers = [ExporterServer(listener, site) for listener in _listeners(web)]
-    recorder = _open_recorder(settings)
     scraper.families()  # Ready means that the store could be merged.
     scheme = "https" if config.current().tls else "http"
     for server in servers:
@@ -111,7 +111,9 @@ def _remove_abandoned_store(settings: ExporterSettings) -> None:
 
     Its other processes end first, then the store goes.
     """
-    reader = Scraper(settings.store_path, settings.collectors, folds=True)
+    # Without a GPU collector: this only tidies up.
+    quiet = replace(settings.collectors, gpu=None)
+    reader = Scraper(settings.store_path, quiet, folds=True)
     deadline = time.monotonic() + ABANDONED_SECONDS
     while time.monotonic() < deadline:
         try:

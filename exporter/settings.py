@@ -18,12 +18,13 @@ from exporter.collectors import COLLECTORS
 from exporter.collectors.base import CollectorSettings
 from exporter.directory import default_store_path
 from exporter.errors import SettingsError
+from exporter.flags import FlagParser
+from exporter.gpu.settings import GpuSettings
 from exporter.log import FORMATS
 from exporter.scrape import ExpositionSettings
 
 DEFAULT_ADDRESS = "127.0.0.1:8502"  # loopback unless told otherwise
 DEFAULT_MAX_REQUESTS = 40
-ENVIRONMENT_PREFIX = "INFEROMETER_EXPORTER_"
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -31,7 +32,6 @@ LEVELS = {
     "error": logging.ERROR,
 }
 PATH = re.compile(r"/[A-Za-z0-9._~/-]+")
-_TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ def read_settings(
         collectors=CollectorSettings(
             _ip_addresses(parsed, "collector.backlog.address", problems),
             frozenset(name for name in COLLECTORS if not parsed[f"collector.{name}"]),
+            gpu=_gpu(parsed, problems),
         ),
         log_level=LEVELS.get(_choice(parsed, "log.level", LEVELS, problems), logging.INFO),
         log_format=_choice(parsed, "log.format", FORMATS, problems),
@@ -93,6 +94,15 @@ def read_settings(
     if problems:
         raise SettingsError("; ".join(problems))
     return settings
+
+
+def _gpu(parsed: Mapping[str, Any], problems: list[str]) -> GpuSettings:
+    return GpuSettings(
+        interval_seconds=_positive(parsed, "gpu.interval", problems),
+        min_age_seconds=_number(parsed, "gpu.min-age", problems),
+        slow_interval_seconds=_positive(parsed, "gpu.slow-interval", problems),
+        timeout_seconds=_positive(parsed, "gpu.timeout", problems),
+    )
 
 
 def _web(parsed: Mapping[str, Any], problems: list[str]) -> WebSettings:
@@ -165,6 +175,13 @@ def _number(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> float:
     return value
 
 
+def _positive(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> float:
+    value = _number(parsed, flag, problems)
+    if not value and parsed[flag]:
+        problems.append(f"--{flag}: must be more than 0")
+    return value
+
+
 def _whole(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> int:
     value = _number(parsed, flag, problems)
     if value != int(value):
@@ -172,80 +189,8 @@ def _whole(parsed: Mapping[str, Any], flag: str, problems: list[str]) -> int:
     return int(value)
 
 
-class _Parser:
-    """Adds flags, each of which can also be given as an environment variable."""
-
-    def __init__(self, environment: Mapping[str, str], problems: list[str]) -> None:
-        self.parser = argparse.ArgumentParser(
-            prog="inferometer exporter",
-            description="Serve the merged metrics of all processes that record into a directory.",
-            epilog=f"Each flag is also a variable: {ENVIRONMENT_PREFIX}WEB_LISTEN_ADDRESS and so "
-            "on; where a flag is repeatable, its variable holds a list with commas.",
-            allow_abbrev=False,
-        )
-        self._environment = environment
-        self._problems = problems
-
-    def text(self, flag: str, default: str, metavar: str, text: str) -> None:
-        given = self._environment.get(_variable(flag)) or default  # Empty is not set.
-        self._add(flag, f"{text} (default: {given or 'none'})", metavar=metavar, default=given)
-
-    def list(self, flag: str, default: str, metavar: str, text: str) -> None:
-        given = self._environment.get(_variable(flag)) or default  # Empty is not set.
-        # argparse would append to a default; None tells that the flag was not given.
-        self._add(
-            flag,
-            f"{text} (default: {given or 'none'})",
-            metavar=metavar,
-            action=_Append,
-            default=[t for t in given.split(",") if t],
-        )
-
-    def switch(self, flag: str, text: str, *, default: bool) -> None:
-        given = self._environment.get(_variable(flag))
-        if given:
-            if given.lower() not in _TRUTHS:
-                self._problems.append(f"{_variable(flag)}: {given!r} is neither true nor false")
-            default = _TRUTHS.get(given.lower(), default)
-        on = "on" if default else "off"
-        self._add(
-            flag,
-            f"{text} (default: {on})",
-            action=argparse.BooleanOptionalAction,
-            default=default,
-        )
-
-    def _add(self, flag: str, text: str, **settings: object) -> None:
-        self.parser.add_argument(
-            f"--{flag}",
-            dest=flag,
-            help=text.replace("%", "%%"),
-            **settings,  # type: ignore[arg-type]
-        )
-
-
-class _Append(argparse.Action):
-    """Collects a repeatable flag's values; the first one replaces the default."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        present = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, [*([] if present is self.default else present), values])
-
-
-def _variable(flag: str) -> str:
-    if flag == "store.path":
-        return "INFEROMETER_STORE_PATH"  # the one that whoever records reads too
-    return ENVIRONMENT_PREFIX + flag.upper().replace(".", "_").replace("-", "_")
-
-
 def _parser(environment: Mapping[str, str], problems: list[str]) -> argparse.ArgumentParser:
-    add = _Parser(environment, problems)
+    add = FlagParser(environment, problems)
     store = str(default_store_path("default"))
     add.text("store.path", store, "DIRECTORY", "store directory, on tmpfs")
     add.list("web.listen-address", DEFAULT_ADDRESS, "HOST:PORT", "where to answer; repeatable")
@@ -265,6 +210,10 @@ def _parser(environment: Mapping[str, str], problems: list[str]) -> argparse.Arg
         "IP:PORT",
         "serving address whose accept queue is shown; repeatable",
     )
+    add.text("gpu.interval", "5", "SECONDS", "how often GPUs are read when nobody scrapes")
+    add.text("gpu.min-age", "1", "SECONDS", "age up to which a reading serves another scrape")
+    add.text("gpu.slow-interval", "30", "SECONDS", "how often what takes long is read")
+    add.text("gpu.timeout", "5", "SECONDS", "after which a call of the driver is stuck")
     add.text("log.level", "info", "LEVEL", f"one of {', '.join(LEVELS)}")
     add.text("log.format", "logfmt", "FORMAT", f"one of {', '.join(FORMATS)}")
     # How the supervisor of `inferometer serve` hands over the socket it has bound, says how long a

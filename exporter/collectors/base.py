@@ -5,11 +5,13 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from exporter.catalogue import CATALOGUE
+from exporter.gpu.settings import GpuSettings
+from exporter.recorder import Recorder
 from exporter.scrape_request import ScrapeRequest
 from exporter.view import MergedFamily, View
 
@@ -25,11 +27,14 @@ logger = logging.getLogger(__name__)
 class CollectorSettings:
     """What collectors are told.
 
-    The serving addresses whose accept queue is shown, and which collectors are off.
+    The serving addresses whose accept queue is shown, which collectors are off, how GPUs are read
+    (None: not by this process), and where a collector records what it counts itself.
     """
 
     backlog_addresses: tuple[tuple[str, int], ...] = ()
     disabled: frozenset[str] = frozenset()
+    gpu: GpuSettings | None = None
+    recorder: Callable[[], Recorder | None] = lambda: None
 
 
 class Collector(Protocol):
@@ -39,6 +44,15 @@ class Collector(Protocol):
 
     def collect(self, view: View) -> Iterable[MergedFamily]:
         """Yield families; `view` is the merged store of the same scrape."""
+
+
+class PartialFailure(Exception):
+    """A collector has failed, but there is something that it can say. `families` is that."""
+
+    def __init__(self, families: Iterable[MergedFamily], reason: str) -> None:
+        """Say what is known and why that is not all."""
+        super().__init__(reason)
+        self.families = list(families)
 
 
 def family_of(name: str) -> MergedFamily:
@@ -77,7 +91,7 @@ class GuardedCollectors:
         families: list[MergedFamily] = []
         for name, run in runs.items():
             found = self._workers[name].wait(run, deadline)
-            success.add([name], found is not None)
+            success.add([name], found is not None and not run.has_failed)
             duration.add([name], run.seconds)
             families += found or []
         return [merged for merged in (*families, success, duration) if request.wants(merged.family)]
@@ -95,6 +109,7 @@ class _Run:
         self.done = threading.Event()
         self.found: list[MergedFamily] | None = None
         self.is_late = False
+        self.has_failed = False
         self._begun = time.monotonic()
         self._ended: float | None = None
 
@@ -149,7 +164,7 @@ class _Worker:
         """
         allowed = 0.0 if run.is_late else max(0.0, deadline - time.monotonic())
         if run.done.wait(allowed):
-            self.succeeded = run.found is not None
+            self.succeeded = run.found is not None and not run.has_failed
             return run.found
         run.is_late = True
         self.succeeded = False
@@ -162,6 +177,9 @@ class _Worker:
             found = None
             try:
                 found = list(self._collector.collect(run.view))
+            except PartialFailure as failure:
+                found, run.has_failed = failure.families, True
+                self._log("collector %s: %s", self._name, failure)
             except Exception:
                 self._log("collector %s failed; its metrics are missing", self._name, exc_info=True)
             run.end(found)

@@ -36,6 +36,7 @@ LONG_FUNCTIONS = {
 WALLS = {
     "exporter/block/layout.py": "whatever another process's entry brings about, it is left out",
     "exporter/collectors/base.py": "a collector that raises costs its own rows only",
+    "exporter/gpu/calls.py": "whatever the binding of NVML raises, the driver is opened anew",
     "exporter/registry_copies.py": "a program's own collector that raises costs its own rows only",
     "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
     "serving/runner/batcher.py": "what a model raises fails its batch only",

@@ -1,0 +1,85 @@
+"""Counters out of what drivers offer: samples to be integrated, registers that wrap and reset."""
+
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from exporter.gpu.driver import Accumulator, Sample
+
+MICROSECONDS = 1e6
+GAP_SECONDS = 1.0
+GAP_PERIODS = 2
+# Of so many steps the median is the usual one.
+USUAL_STEPS = 101
+# A register that wrapped was near its end and is near its beginning.
+WRAPPED_ABOVE, WRAPPED_BELOW = 0.75, 0.25
+
+
+class BusyIntegral:
+    """Integrates utilisation samples: each holds for the time since the one before.
+
+    After the first, which is only where it begins. A distance far above the usual one is a gap, of
+    which nothing is known: it is left out and counted.
+    """
+
+    def __init__(self) -> None:
+        """Know no sample yet."""
+        self.last_us = 0
+        self._steps: deque[float] = deque(maxlen=USUAL_STEPS)
+
+    def add(self, samples: Sequence[Sample]) -> tuple[float, int]:
+        """Take new samples, in any order; return the busy seconds and the number of gaps."""
+        by_time = {sample.time_us: sample for sample in samples if sample.time_us > self.last_us}
+        new = [by_time[time_us] for time_us in sorted(by_time)]
+        if new and not self.last_us:
+            self.last_us = new.pop(0).time_us
+        if not new:
+            return 0.0, 0
+        times = [self.last_us, *(sample.time_us for sample in new)]
+        steps = [(after - before) / MICROSECONDS for before, after in pairwise(times)]
+        self._steps.extend(steps)
+        longest = max(GAP_PERIODS * statistics.median(self._steps), GAP_SECONDS)
+        seconds, gaps = 0.0, 0
+        for step, sample in zip(steps, new, strict=True):
+            if step > longest:
+                gaps += 1
+            else:
+                seconds += step * sample.percent / 100
+        self.last_us = times[-1]
+        return seconds, gaps
+
+
+@dataclass(slots=True)
+class _Register:
+    base: float = 0.0
+    raw: int = 0
+    at: float = 0.0
+
+
+class Registers:
+    """Makes registers rise for ever: a wrap is added, after a reset the sum goes on."""
+
+    def __init__(self) -> None:
+        """Know none yet."""
+        self._registers: dict[tuple[str, str, str], _Register] = {}
+
+    def total(self, uuid: str, read: Accumulator, now: float) -> float:
+        """Return the counter's value, in the family's unit, at `now` in monotonic seconds."""
+        key = (uuid, read.name, read.label)
+        register = self._registers.get(key)
+        if register is None:
+            register = self._registers[key] = _Register(0.0, read.raw, now)
+        elif read.raw < register.raw:
+            register.base += 2.0**read.bits if self._wrapped(register, read, now) else register.raw
+        register.raw, register.at = read.raw, now
+        return (register.base + read.raw) * read.unit
+
+    @staticmethod
+    def _wrapped(register: _Register, read: Accumulator, now: float) -> bool:
+        size = 2.0**read.bits
+        if register.raw <= WRAPPED_ABOVE * size or read.raw >= WRAPPED_BELOW * size:
+            return False
+        rise = (read.raw + size - register.raw) * read.unit
+        return rise <= read.most_per_second * max(now - register.at, 1e-3)

@@ -1,0 +1,45 @@
+"""The fields that NVML is asked for in one batch, and the counters that some of them are."""
+
+from collections.abc import Iterable
+
+ALL_LINKS = 0xFFFFFFFF
+MILLI = 1e-3
+KIBIBYTE = 1024
+
+# Of the batch of fields: power, memory temperature, energy, PCIe replays.
+POWER, MEMORY_TEMPERATURE, ENERGY, REPLAYS = 185, 82, 83, 94
+# Nanoseconds for which each reason has held the clocks down.
+EVENT_FIELDS = {
+    74: "sw_power_cap", 76: "sync_boost", 269: "sw_thermal", 270: "hw_thermal",
+    271: "hw_power_brake",
+}  # fmt: skip
+PCIE_TRANSMIT, PCIE_RECEIVE, NVLINK_TRANSMIT, NVLINK_RECEIVE = 197, 198, 138, 139
+FIELDS = (
+    POWER, MEMORY_TEMPERATURE, ENERGY, *EVENT_FIELDS, PCIE_TRANSMIT, PCIE_RECEIVE, REPLAYS,
+    NVLINK_TRANSMIT, NVLINK_RECEIVE,
+)  # fmt: skip
+
+# What no hardware exceeds in a second.
+MOST_PCIE_BYTES, MOST_NVLINK_BYTES, MOST_JOULES = 128e9, 2e12, 3_000
+
+# Field: family, label, its unit in the family's own, and what no hardware exceeds in a second.
+REGISTERS = {
+    ENERGY: ("energy_joules_total", "", MILLI, MOST_JOULES),
+    PCIE_TRANSMIT: ("pcie_transmit_bytes_total", "", 1, MOST_PCIE_BYTES),
+    PCIE_RECEIVE: ("pcie_receive_bytes_total", "", 1, MOST_PCIE_BYTES),
+    REPLAYS: ("pcie_replays_total", "", 1, 1e6),
+    NVLINK_TRANSMIT: ("nvlink_transmit_bytes_total", "", KIBIBYTE, MOST_NVLINK_BYTES),
+    NVLINK_RECEIVE: ("nvlink_receive_bytes_total", "", KIBIBYTE, MOST_NVLINK_BYTES),
+    **{
+        field: ("clock_event_seconds_total", reason, 1e-9, 1.1)
+        for field, reason in EVENT_FIELDS.items()
+    },
+}
+
+
+def request_of(fields: Iterable[int]) -> list[object]:
+    """Return the fields as pynvml is asked for them; those of all links have a scope."""
+    return [
+        (field, ALL_LINKS) if field in {NVLINK_TRANSMIT, NVLINK_RECEIVE} else field
+        for field in fields
+    ]

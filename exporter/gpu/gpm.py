@@ -1,0 +1,81 @@
+"""NVML's profiling metrics (GPM), which Hopper and newer have: means between two samples."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pynvml
+
+from exporter.gpu.calls import Calls
+from exporter.gpu.driver import Device
+
+GPM_METRICS = {
+    "sm_active_ratio": 2, "sm_occupancy_ratio": 3, "tensor_active_ratio": 5,
+    "dram_active_ratio": 10,
+}  # fmt: skip
+GPM_LEAST_SECONDS, GPM_MOST_SECONDS = 0.1, 600.0
+
+Found = TypeVar("Found")
+
+
+class Gpm:
+    """The profiling metrics of one device: means between two samples, kept and swapped."""
+
+    def __init__(self, calls: Calls, device: Device) -> None:
+        self._calls = calls
+        self._device = device
+        self._samples: list[Any] = []
+        self._taken = [0.0, 0.0]
+        self._last: dict[str, float] = {}
+        self._gpu_instance: int | None = None
+        if device.parent_uuid:
+            self._gpu_instance = self._ask(pynvml.nvmlDeviceGetGpuInstanceId, device.handle)
+        else:
+            support = self._ask(pynvml.nvmlGpmQueryDeviceSupport, device.handle)
+            if support is None or not support.isSupportedDevice:
+                return
+        self._request = pynvml.c_nvmlGpmMetricsGet_t()
+        self._request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+        self._request.numMetrics = len(GPM_METRICS)
+        for slot, number in enumerate(GPM_METRICS.values()):
+            self._request.metrics[slot].metricId = number
+        samples = [self._ask(pynvml.nvmlGpmSampleAlloc) for _ in range(2)]
+        if None not in samples:
+            self._samples = samples
+
+    def read(self) -> dict[str, float]:
+        """Take a sample; return the means in percent since the one before, by family."""
+        if not self._samples:
+            return {}
+        now = time.monotonic()
+        window = now - self._taken[1]
+        if window < GPM_LEAST_SECONDS:
+            return self._last
+        self._samples.reverse()
+        self._taken = [self._taken[1], now]
+        if self._take() is None:
+            self._taken[1] = 0.0
+            return {}
+        if window > GPM_MOST_SECONDS:
+            return {}
+        self._request.sample1, self._request.sample2 = self._samples
+        self._last = {}
+        if self._ask(pynvml.nvmlGpmMetricsGet, self._request) is not None:
+            for slot, name in enumerate(GPM_METRICS):
+                metric = self._request.metrics[slot]
+                if metric.nvmlReturn == pynvml.NVML_SUCCESS:
+                    self._last[name] = metric.value
+        return self._last
+
+    def _take(self) -> object:
+        sample = self._samples[1]
+        if self._gpu_instance is None:
+            return self._ask(pynvml.nvmlGpmSampleGet, self._device.handle, sample)
+        # The parent's handle; the instance by its number.
+        parent = self._ask(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, self._device.handle)
+        if parent is None:
+            return None
+        return self._ask(pynvml.nvmlGpmMigSampleGet, parent, self._gpu_instance, sample)
+
+    def _ask(self, function: Callable[..., Found], *arguments: Any) -> Found | None:
+        return self._calls.ask(self._device.uuid, function, *arguments)

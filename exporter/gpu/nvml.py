@@ -1,0 +1,297 @@
+"""The real driver: NVML by way of nvidia-ml-py, the one file that imports it.
+
+Names, units and codes are those of https://docs.nvidia.com/deploy/nvml-api/. What a device does not
+support is asked for once; what it answers beyond reason is left out.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pynvml
+
+from exporter.gpu.calls import VALUE_TYPES, Calls
+from exporter.gpu.driver import (
+    Accumulator,
+    Device,
+    DriverMissing,
+    ProcessBusy,
+    ProcessMemory,
+    Reading,
+    Row,
+    Sample,
+    Versions,
+)
+from exporter.gpu.fields import (
+    ENERGY,
+    FIELDS,
+    MEMORY_TEMPERATURE,
+    POWER,
+    REGISTERS,
+    REPLAYS,
+    request_of,
+)
+from exporter.gpu.gpm import Gpm
+from exporter.gpu.inventory import find_devices, text_of
+
+MILLI = 1e-3
+MEGA = 1e6
+PERCENT = 100
+LIBRARY_NOT_FOUND = 12
+
+GPU_SAMPLES, MEMORY_SAMPLES = 1, 2
+VOLATILE = 0
+NO_PERFORMANCE_STATE = 32
+NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
+
+CLOCKS = {"graphics": 0, "sm": 1, "memory": 2, "video": 3}
+THRESHOLDS = {"shutdown": 0, "slowdown": 1, "memory_max": 2, "gpu_max": 3}
+SEVERITIES = {"corrected": 0, "uncorrected": 1}
+EVENT_REASONS = {
+    "idle": 0x1, "application_clocks": 0x2, "sw_power_cap": 0x4, "hw_slowdown": 0x8,
+    "sync_boost": 0x10, "sw_thermal": 0x20, "hw_thermal": 0x40, "hw_power_brake": 0x80,
+    "display_clocks": 0x100,
+}  # fmt: skip
+
+# Beyond these a value is no measurement.
+COLDEST, HOTTEST, MOST_WATTS, MOST_HERTZ = -50, 200, 5_000, 10e9
+
+Found = TypeVar("Found")
+
+
+class NvmlDriver:
+    """NVML, kept open for as long as the collector lives: opening costs seconds on some hosts."""
+
+    is_simulated = False
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._calls = Calls()
+        self._gpm: dict[str, Gpm] = {}
+
+    @property
+    def in_flight(self) -> tuple[str, float] | None:
+        """The call that is under way and since when, in monotonic seconds."""
+        return self._calls.in_flight
+
+    def open(self) -> Versions:
+        """Load the library and initialise it. Raises DriverMissing or DriverBroken."""
+        self._calls = Calls()
+        self._gpm = {}
+        try:
+            self._calls.must("nvmlInitWithFlags", pynvml.nvmlInitWithFlags, 0)
+        except pynvml.NVMLError as error:
+            if error.value == LIBRARY_NOT_FOUND:
+                raise DriverMissing("libnvidia-ml.so.1 was not found") from None
+            raise
+        driver = self._ask("", pynvml.nvmlSystemGetDriverVersion) or ""
+        # Not the call with _v2, which loads CUDA.
+        cuda = self._ask("", pynvml.nvmlSystemGetCudaDriverVersion) or 0
+        return Versions(text_of(driver), f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "")
+
+    def close(self) -> None:
+        """Give the library up."""
+        self._calls.quietly("nvmlShutdown", pynvml.nvmlShutdown)
+
+    def take_errors(self) -> list[str]:
+        """Return the errors since the last time."""
+        return self._calls.take_errors()
+
+    def devices(self) -> list[Device]:
+        """Return the GPUs, each followed by its instances."""
+        return find_devices(self._calls)
+
+    def read_once(self, device: Device) -> Reading:
+        """Return the highest clocks and the temperatures at which a GPU acts."""
+        reading = Reading()
+        if device.parent_uuid:
+            return reading
+        for clock, number in CLOCKS.items():
+            megahertz = self._of(device, pynvml.nvmlDeviceGetMaxClockInfo, number)
+            self._add(reading, "clock_max_hertz", clock, megahertz, MEGA, 0, MOST_HERTZ)
+        for threshold, number in THRESHOLDS.items():
+            degrees = self._of(device, pynvml.nvmlDeviceGetTemperatureThreshold, number)
+            name = "temperature_threshold_celsius"
+            self._add(reading, name, threshold, degrees, 1, COLDEST, HOTTEST)
+        return reading
+
+    def read_fast(self, device: Device) -> Reading:
+        """Return memory, utilisation, clocks, power, temperature and the registers."""
+        reading = Reading()
+        if not device.has_instances:
+            self._read_memory(device, reading)
+            self._read_gpm(device, reading)
+        if device.parent_uuid:
+            return reading
+        self._read_utilization(device, reading)
+        self._read_fields(device, reading)
+        self._read_clocks(device, reading)
+        degrees = self._first(
+            device,
+            (pynvml.nvmlDeviceGetTemperatureV, 0),
+            (pynvml.nvmlDeviceGetTemperature, 0),
+        )
+        self._add(reading, "temperature_celsius", "gpu", degrees, 1, COLDEST, HOTTEST)
+        return reading
+
+    def read_slow(self, device: Device) -> Reading:
+        """Return processes, errors of the memory, fans and the power limit."""
+        reading = Reading()
+        if not device.has_instances:
+            found = self._of(device, pynvml.nvmlDeviceGetComputeRunningProcesses_v3)
+            if found is not None:
+                reading.processes = [ProcessMemory(one.pid, one.usedGpuMemory) for one in found]
+                reading.rows.append(Row("processes", "", len(found)))
+        if device.parent_uuid:
+            return reading
+        limit = self._of(device, pynvml.nvmlDeviceGetEnforcedPowerLimit)
+        self._add(reading, "power_limit_watts", "", limit, MILLI, 0, MOST_WATTS)
+        for severity, number in SEVERITIES.items():
+            errors = self._of(device, pynvml.nvmlDeviceGetTotalEccErrors, number, VOLATILE)
+            if errors is not None and errors not in NOT_AVAILABLE:
+                read = Accumulator("ecc_errors_total", severity, errors, 1, 64, 1e12)
+                reading.accumulators.append(read)
+        self._read_remapped(device, reading)
+        fans = range(self._of(device, pynvml.nvmlDeviceGetNumFans) or 0)
+        speeds = [self._of(device, pynvml.nvmlDeviceGetFanSpeed_v2, fan) for fan in fans]
+        known = [speed for speed in speeds if speed is not None]
+        self._add(reading, "fan_ratio", "", max(known, default=None), 1 / PERCENT, 0, 10)
+        return reading
+
+    def samples(self, device: Device, memory: bool, since_us: int) -> list[Sample] | None:  # noqa: FBT001
+        """Return the utilisation samples after a time; percent over the time since each before."""
+        kind = MEMORY_SAMPLES if memory else GPU_SAMPLES
+        found = self._of(device, pynvml.nvmlDeviceGetSamples, kind, since_us)
+        if found is None:
+            return None
+        value_type, samples = found
+        field, _ = VALUE_TYPES.get(value_type, ("uiVal", 32))
+        return [
+            Sample(one.timeStamp, percent)
+            for one in samples
+            for percent in [float(getattr(one.sampleValue, field))]
+            if self._is_within(percent, 0, PERCENT)
+        ]
+
+    def process_busy(self, device: Device, since_us: int) -> list[ProcessBusy] | None:
+        """Return the processes' shares of the multiprocessors after a time."""
+        found = self._of(device, pynvml.nvmlDeviceGetProcessUtilization, since_us)
+        if found is None:
+            return None
+        return [
+            ProcessBusy(one.pid, one.timeStamp, one.smUtil)
+            for one in found
+            if self._is_within(one.smUtil, 0, PERCENT)
+        ]
+
+    def _read_memory(self, device: Device, reading: Reading) -> None:
+        memory = self._of(device, pynvml.nvmlDeviceGetMemoryInfo, pynvml.nvmlMemory_v2)
+        kinds = ["total", "reserved", "used", "free"]
+        if memory is None:
+            # An older driver, which counts what is reserved as used.
+            memory = self._of(device, pynvml.nvmlDeviceGetMemoryInfo)
+            kinds.remove("reserved")
+        if memory is None:
+            return
+        for kind in kinds:
+            size = getattr(memory, kind)
+            self._add(reading, f"memory_{kind}_bytes", "", size, 1, 0, memory.total)
+
+    def _read_utilization(self, device: Device, reading: Reading) -> None:
+        found = self._of(device, pynvml.nvmlDeviceGetUtilizationRates)
+        if found is not None:
+            self._add(reading, "utilization_ratio", "", found.gpu, 1 / PERCENT, 0, 1)
+            self._add(reading, "memory_utilization_ratio", "", found.memory, 1 / PERCENT, 0, 1)
+
+    def _read_clocks(self, device: Device, reading: Reading) -> None:
+        for clock, number in CLOCKS.items():
+            megahertz = self._of(device, pynvml.nvmlDeviceGetClockInfo, number)
+            self._add(reading, "clock_hertz", clock, megahertz, MEGA, 0, MOST_HERTZ)
+        state = self._of(device, pynvml.nvmlDeviceGetPerformanceState)
+        if state is not None and state != NO_PERFORMANCE_STATE:
+            self._add(reading, "performance_state", "", state, 1, 0, 15)
+        reasons = self._first(
+            device,
+            (pynvml.nvmlDeviceGetCurrentClocksEventReasons,),
+            (pynvml.nvmlDeviceGetCurrentClocksThrottleReasons,),
+        )
+        if reasons is not None:
+            for reason, bit in EVENT_REASONS.items():
+                reading.rows.append(Row("clock_event_active", reason, float(bool(reasons & bit))))
+
+    def _read_fields(self, device: Device, reading: Reading) -> None:
+        """Read the batch of fields, each of which has its own code, and what stands in for them."""
+        found = self._calls.fields(device, FIELDS, request_of)
+        values = {field: value for field, value, _ in found}
+        power = values.get(POWER)
+        if power is None:
+            power = self._of(device, pynvml.nvmlDeviceGetPowerUsage)
+        self._add(reading, "power_watts", "", power, MILLI, 0, MOST_WATTS)
+        degrees = values.get(MEMORY_TEMPERATURE)
+        self._add(reading, "temperature_celsius", "memory", degrees, 1, COLDEST, HOTTEST)
+        widths = {field: width for field, _, width in found}
+        if ENERGY not in values:
+            energy = self._of(device, pynvml.nvmlDeviceGetTotalEnergyConsumption)
+            if energy is not None:
+                values[ENERGY], widths[ENERGY] = energy, 64
+        if REPLAYS not in values:
+            replays = self._of(device, pynvml.nvmlDeviceGetPcieReplayCounter)
+            if replays is not None:
+                values[REPLAYS], widths[REPLAYS] = replays, 32
+        for field, (name, label, unit, most) in REGISTERS.items():
+            if field in values and values[field] not in NOT_AVAILABLE:
+                read = Accumulator(name, label, int(values[field]), unit, widths[field], most)
+                reading.accumulators.append(read)
+
+    def _read_remapped(self, device: Device, reading: Reading) -> None:
+        found = self._of(device, pynvml.nvmlDeviceGetRemappedRows)
+        if found is not None and not device.has_instances:
+            correctable, uncorrectable, pending, failed = found
+            reading.rows += [
+                Row("remapped_rows", "correctable", correctable),
+                Row("remapped_rows", "uncorrectable", uncorrectable),
+                Row("row_remap_pending", "", pending),
+                Row("row_remap_failed", "", failed),
+            ]
+
+    def _read_gpm(self, device: Device, reading: Reading) -> None:
+        gpm = self._gpm.get(device.uuid)
+        if gpm is None:
+            gpm = self._gpm[device.uuid] = Gpm(self._calls, device)
+        for name, percent in gpm.read().items():
+            self._add(reading, name, "", percent, 1 / PERCENT, 0, 1)
+
+    def _add(  # noqa: PLR0917 - a table's columns
+        self,
+        reading: Reading,
+        name: str,
+        label: str,
+        value: float | None,
+        unit: float,
+        least: float,
+        most: float,
+    ) -> None:
+        """Add a row unless the value is unknown, or is none."""
+        if value is not None and self._is_within(value * unit, least, most, raw=value):
+            reading.rows.append(Row(name, label, value * unit))
+
+    def _is_within(
+        self, value: float, least: float, most: float, *, raw: float | None = None
+    ) -> bool:
+        is_within = least <= value <= most and raw not in NOT_AVAILABLE
+        if not is_within:
+            self._calls.count("bad_value")
+        return is_within
+
+    def _of(self, device: Device, function: Callable[..., Found], *arguments: Any) -> Found | None:
+        return self._calls.ask(device.uuid, function, device.handle, *arguments)
+
+    def _ask(self, key: str, function: Callable[..., Found], *arguments: Any) -> Found | None:
+        return self._calls.ask(key, function, *arguments)
+
+    def _first(self, device: Device, *calls: tuple[Any, ...]) -> Any:
+        """Return what the first call that answers does."""
+        for function, *arguments in calls:
+            found = self._of(device, function, *arguments)
+            if found is not None:
+                return found
+        return None

@@ -1,0 +1,107 @@
+"""Integrated samples equal their integral, registers never fall, whatever drivers do."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.gpu.counters import BusyIntegral, Registers
+from exporter.gpu.driver import Accumulator, Sample
+
+START_US = 1_700_000_000_000_000
+PERIOD_US = 100_000
+
+
+def stream(percents: list[float], *, start_us: int = START_US) -> list[Sample]:
+    return [Sample(start_us + PERIOD_US * n, percent) for n, percent in enumerate(percents)]
+
+
+@given(
+    percents=st.lists(st.integers(0, 100), min_size=1, max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+    seed=st.integers(0, 1000),
+)
+def test_integral_is_exact_however_the_stream_is_cut(
+    percents: list[float], cuts: list[int], seed: int
+):
+    samples = stream(percents)
+    integral = BusyIntegral()
+    edges = sorted({0, *(cut for cut in cuts if cut < len(samples)), len(samples)})
+    seconds = 0.0
+    for begin, end in itertools.pairwise(edges):
+        # Each time the driver gives some again, in any order.
+        batch = samples[max(0, begin - 3) : end]
+        random.Random(seed).shuffle(batch)
+        found, gaps = integral.add(batch)
+        seconds += found
+        assert gaps == 0
+
+    assert seconds == pytest.approx(sum(percents[1:]) / 100 * PERIOD_US / 1e6)
+
+
+def test_gap_is_left_out_and_counted():
+    integral = BusyIntegral()
+    integral.add(stream([50] * 20))
+
+    seconds, gaps = integral.add(stream([100, 100], start_us=START_US + 60_000_000))
+
+    assert (seconds, gaps) == (pytest.approx(0.1), 1)
+
+
+def test_slow_driver_has_no_gaps():
+    integral = BusyIntegral()
+    samples = [Sample(START_US + 1_500_000 * n, 100) for n in range(10)]
+
+    assert (pytest.approx(13.5), 0) == integral.add(samples)
+
+
+def test_clock_set_back_counts_nothing_twice():
+    integral = BusyIntegral()
+    integral.add(stream([50] * 10))
+
+    assert (0.0, 0) == integral.add(stream([50] * 10, start_us=START_US - 5_000_000))
+
+
+def read(raw: int, *, bits: int = 32, most: float = 3000.0, unit: float = 0.001) -> Accumulator:
+    return Accumulator("energy_joules_total", "", raw, unit, bits, most)
+
+
+@given(raws=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30))
+def test_register_never_falls(raws: list[int]):
+    registers = Registers()
+    totals = [registers.total("g", read(raw, bits=64), float(n)) for n, raw in enumerate(raws)]
+
+    assert totals == sorted(totals)
+
+
+def test_register_that_wraps_goes_on():
+    registers = Registers()
+    registers.total("g", read(2**32 - 1000), 0.0)
+
+    assert (2**32 + 500) / 1000 == pytest.approx(registers.total("g", read(500), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seconds"),
+    [
+        pytest.param(2**32 - 1000, 500, 1e-6, id="faster than possible"),
+        pytest.param(2**31, 500, 3600.0, id="not near the end"),
+        pytest.param(2**32 - 1000, 2**31, 3600.0, id="not near the beginning"),
+    ],
+)
+def test_what_cannot_have_wrapped_began_anew(before: int, after: int, seconds: float):
+    registers = Registers()
+    registers.total("g", read(before, most=1.0), 0.0)
+
+    found = registers.total("g", read(after, most=1.0), seconds)
+
+    assert found == pytest.approx((before + after) / 1000)
+
+
+def test_registers_of_two_gpus_are_two():
+    registers = Registers()
+    registers.total("one", read(100), 0.0)
+
+    assert pytest.approx(0.05) == registers.total("two", read(50), 0.0)

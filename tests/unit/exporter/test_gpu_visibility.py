@@ -1,0 +1,76 @@
+"""Which GPUs CUDA_VISIBLE_DEVICES shows."""
+
+import pytest
+
+from exporter.gpu.driver import Device
+from exporter.gpu.visibility import Visibility
+
+A, B, C = "GPU-aaaa1111", "GPU-aaaa2222", "GPU-cccc3333"
+M = "MIG-eeee5555"
+ALL = {A: 0, B: 1, C: 2}
+
+
+def gpu(uuid: str, bus: str, name: str = "H200", parent: str = "") -> Device:
+    return Device(uuid, name, None, pci_bus_id=bus, parent_uuid=parent)
+
+
+# Not in the order of their bus.
+EQUAL = [gpu(C, "00:03"), gpu(A, "00:01"), gpu(B, "00:02")]
+MIXED = [gpu(A, "00:01", "L4"), gpu(B, "00:02", "H200"), gpu(C, "00:03", "H200")]
+
+
+def seen(value: str | None, devices: list[Device], order: str = "") -> dict[str, int] | None:
+    """Return CUDA's number of each visible device; None where it is not known."""
+    visibility = Visibility(value, order)
+    visibility.decide(devices)
+    if any(visibility.is_visible(device) is None for device in devices):
+        return None
+    return {
+        device.uuid: int(visibility.cuda_index(device) or -1)
+        for device in devices
+        if visibility.is_visible(device)
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(None, ALL, id="unset"),
+        pytest.param("", {}, id="empty"),
+        pytest.param("-1", {}, id="minus-one"),
+        pytest.param("0", {A: 0}, id="first"),
+        pytest.param("2,0", {C: 0, A: 1}, id="order"),
+        pytest.param(" 1 , 2 ", {B: 0, C: 1}, id="spaces"),
+        pytest.param("0,7,1", {A: 0}, id="ends-at-an-invalid-one"),
+        pytest.param("0,-1,1", {A: 0}, id="ends-at-minus-one"),
+        pytest.param("1,1", {B: 0}, id="ends-at-a-repetition"),
+        pytest.param("x", {}, id="nonsense"),
+        pytest.param(B, {B: 0}, id="uuid"),
+        pytest.param("GPU-cccc", {C: 0}, id="prefix"),
+        pytest.param("GPU-aaaa", {}, id="ambiguous-prefix"),
+        pytest.param(f"{C},0", {C: 0, A: 1}, id="mixed-forms"),
+    ],
+)
+def test_list_of_equal_gpus(value: str | None, expected: dict[str, int]):
+    assert seen(value, EQUAL) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "order", "expected"),
+    [
+        pytest.param("0", "", None, id="fastest-first-is-not-known"),
+        pytest.param("0", "PCI_BUS_ID", {A: 0}, id="by-bus"),
+        pytest.param(B, "", {B: 0}, id="uuid"),
+        pytest.param(None, "", {A: -1, B: -1, C: -1}, id="unset"),
+        pytest.param("", "", {}, id="empty"),
+    ],
+)
+def test_list_of_different_gpus(value: str | None, order: str, expected: dict[str, int] | None):
+    assert seen(value, MIXED, order) == expected
+
+
+def test_instances_are_visible_by_their_uuid_and_with_all():
+    devices = [gpu(A, "00:01"), gpu(M, "00:01", parent=A)]
+
+    assert seen(M, devices) == {M: 0}
+    assert seen(None, devices) == {A: 0, M: -1}
