@@ -3,6 +3,7 @@
 import logging
 import random
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,7 @@ FIRST_RECONNECT_SECONDS = 0.05
 LONGEST_RECONNECT_SECONDS = 1.0
 RECONNECT_JITTER = 0.2
 RUNNER_LOST_RETRY_SECONDS = 1.0
+LAST_WORD_NANOSECONDS = 50_000_000
 READ_EVENT = 1  # libev's EV_READ
 ANSWERS = frozenset({FrameType.RESULT, FrameType.FAILURE, FrameType.CONTROL_RESULT})
 
@@ -66,6 +68,8 @@ class RunnerLink:
         self._models_changed = models_changed
         self._waiting: dict[int, Waiter] = {}
         self._deadlines: Deadlines[int] = Deadlines(self._expire)
+        # Requests whose time is up, of which the runner has been asked how far they came.
+        self._expired: set[int] = set()
         self._unsent = Outbox()
         self._is_flush_due = False
         self._socket: socket.socket | None = None
@@ -87,9 +91,13 @@ class RunnerLink:
             self._deadlines.add(request_id, deadline_ns)
             self._send(frame)
             answer: Frame = waiter.get()
+            if request_id in self._expired:
+                taken, assembled, computed = answer.head["stamps"]
+                raise _late((taken, assembled, computed))
         finally:
             self._waiting.pop(request_id, None)
             self._deadlines.discard(request_id)
+            self._expired.discard(request_id)
         return answer
 
     def run(self, lost: Callable[[], None]) -> None:
@@ -169,14 +177,20 @@ class RunnerLink:
             logger.warning("the runner is of build %s, this front-end of %s", build, __version__)
 
     def _expire(self, request_id: int) -> None:
-        """Tell a request that its time is up, and the runner that nobody waits for it.
+        """End a request whose time is up.
 
-        Runs in the hub.
+        The runner is told that nobody waits for it, and answers how far it came, so that its phases
+        say where the time went. If it does not within a moment, nobody will know. Runs in the hub.
         """
-        waiter = self._waiting.pop(request_id, None)
-        if waiter is not None:
-            self._send(frame_parts(FrameType.CANCEL, request_id, {}))
-            waiter.throw(DeadlineExceeded("the deadline passed before the model had answered"))
+        waiter = self._waiting.get(request_id)
+        if waiter is None:
+            return
+        if request_id in self._expired:
+            waiter.throw(_late((0, 0, 0)))
+            return
+        self._expired.add(request_id)
+        self._send(frame_parts(FrameType.CANCEL, request_id, {}))
+        self._deadlines.add(request_id, time.monotonic_ns() + LAST_WORD_NANOSECONDS)
 
     def _lose(self) -> None:
         """Fail what waits.
@@ -222,3 +236,9 @@ class RunnerLink:
         if sock is self._socket:
             gevent.socket.wait_write(sock.fileno())
             self._flush()
+
+
+def _late(stamps: tuple[int, int, int]) -> DeadlineExceeded:
+    error = DeadlineExceeded("the deadline passed before the model had answered")
+    error.stamps = stamps
+    return error

@@ -172,6 +172,9 @@ class Batcher:
         inputs = _assemble(batch.slices, padding)
         assembled = time.monotonic_ns()
         self.clock.started_ns = assembled
+        for piece in batch.slices:
+            # Before the call, so that what hangs or comes too late is known to be on the device.
+            piece.job.assembled_ns = piece.job.assembled_ns or assembled
         outputs, error = _call(served, signature, inputs)
         computed = time.monotonic_ns()
         self.clock.started_ns = 0
@@ -183,13 +186,12 @@ class Batcher:
         if error is not None:
             for piece in batch.slices:
                 # So that the phases of what fails say where it failed.
-                piece.job.assembled_ns = piece.job.assembled_ns or assembled
                 piece.job.computed_ns = computed
             return error
         estimate = self._queue.durations.of(served.version, signature)
         estimate.learn(batch.rows + padding, seconds)
         facts = BatchFacts(next(self._batch_ids), batch.rows, padding, batch.trigger)
-        _split(batch.slices, outputs, facts, assembled=assembled, computed=computed)
+        _split(batch.slices, outputs, facts, computed=computed)
         return None
 
     def _count_traces(self, served: ServedVersion) -> None:
@@ -237,7 +239,6 @@ def _split(
     outputs: Mapping[str, np.ndarray],
     facts: BatchFacts,
     *,
-    assembled: int,
     computed: int,
 ) -> None:
     """Cut the outputs by offsets that the batcher computed itself."""
@@ -246,7 +247,6 @@ def _split(
     for piece in slices:
         end = offset + piece.rows
         job = piece.job
-        job.assembled_ns = job.assembled_ns or assembled
         job.computed_ns = computed
         part = (
             {name: array[offset:end] for name, array in outputs.items()} if is_shared else outputs

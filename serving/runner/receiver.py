@@ -13,7 +13,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 
-from serving.errors import InternalError, PredictionError, WireError
+from serving.errors import DeadlineExceeded, InternalError, PredictionError, WireError
 from serving.prediction import ControlOutcome
 from serving.runner.announcements import Announcements
 from serving.runner.catalog import ModelCatalog
@@ -190,9 +190,7 @@ class Receiver:
         if frame.type == FrameType.PREDICT:
             self._predict(connection, frame)
         elif frame.type == FrameType.CANCEL:
-            job = connection.jobs.pop(frame.request_id, None)
-            if job is not None:
-                self._queues[job.model].remove(job)
+            self._cancel(connection, frame.request_id)
         elif frame.type == FrameType.HELLO:
             connection.put(frame_parts(FrameType.WELCOME, 0, self._description))
             self._announcements.greet(connection)
@@ -201,6 +199,16 @@ class Receiver:
             self._announcements.acknowledge(connection, frame.request_id)
         elif frame.type == FrameType.CONTROL:
             self._take_control(connection, frame)
+
+    def _cancel(self, connection: Connection, request_id: int) -> None:
+        """Forget a request of which the time is up; answer how far it came."""
+        job = connection.jobs.pop(request_id, None)
+        if job is not None:
+            self._queues[job.model].remove(job)
+            error = DeadlineExceeded("the deadline passed before the model had answered")
+            stamps = (job.taken_ns, job.assembled_ns, job.computed_ns)
+            connection.put(failure_frame(request_id, error, stamps))
+            self._unflushed.add(connection)
 
     def _take_control(self, connection: Connection, frame: Frame) -> None:
         def done(outcome: ControlOutcome) -> None:

@@ -442,6 +442,30 @@ def test_stalled_runner_is_not_asked_while_there_is_another(models: Path, tmp_pa
         assert {200} == {answer.status_code for answer in answers}
 
 
+def test_phase_says_where_the_time_of_a_late_request_went(models: Path, tmp_path: Path) -> None:
+    with start_server({"nap": models / "nap"}, tmp_path, "--max-batch-rows=1") as server:
+
+        def ask() -> dict[str, float]:
+            answer = requests.post(
+                f"{server.url}/v1/models/nap:predict",
+                data='{"instances":[2.0]}',
+                headers={"X-Request-Timeout-Ms": "500", "X-Request-Priority": "3"},
+                timeout=30,
+            )
+            assert answer.status_code == 504
+            timing = re.findall(r"(\w+);dur=([0-9.]+)", answer.headers["Server-Timing"])
+            return {name: float(milliseconds) for name, milliseconds in timing}
+
+        computing, first = in_background(ask)
+        wait_for(lambda: in_flight(server, "nap") == 1, "one is computed")
+        waiting, second = in_background(ask)
+        computing.join()
+        waiting.join()
+
+        assert first[0]["compute"] > 400
+        assert second[0]["queue"] > 400
+
+
 def test_phase_says_where_a_failed_request_was(models: Path, tmp_path: Path) -> None:
     with start_server({"picky": models / "picky"}, tmp_path) as server:
         answer = server.predict("picky", {"instances": [13]})
