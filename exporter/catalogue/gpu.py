@@ -4,6 +4,8 @@ A row that the driver does not offer is absent. With instances (MIG), memory, pr
 stand at the instances, everything else at the GPU. Join with `inferometer_gpu_info` for names.
 """
 
+from dataclasses import replace
+
 from exporter.define import counter, gauge, info
 from exporter.gpu.driver import ERRORS
 from exporter.metric import Family, Label
@@ -89,6 +91,15 @@ FAMILIES = (
     ),
     _gauge("row_remap_pending", "1 if a row will be replaced at the next reset.", GPU),
     _gauge("row_remap_failed", "1 if a row could not be replaced: the GPU is to be changed.", GPU),
+    _kept("xid_errors_total", "Errors that the driver reported, by XID.", GPU, Label("xid")),
+    replace(
+        gauge(
+            "inferometer_gpu_xid_last_timestamp_seconds",
+            "When the driver last reported the error.",
+            GPU, Label("xid"), by=BY, merge="max", absent=True,
+        ),
+        outlives_process=True,
+    ),
     _gauge("sm_active_ratio", "Multiprocessors with work, mean since the last reading.", GPU),
     _gauge("sm_occupancy_ratio", "Warps resident, of the most there can be, likewise.", GPU),
     _gauge("tensor_active_ratio", "Time in which the tensor cores worked, likewise.", GPU),

@@ -3,6 +3,7 @@
 There are two: NVML (`nvml.py`) and the simulation (`simulation.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -114,6 +115,19 @@ class Reading:
     processes: list[ProcessMemory] | None = None
 
 
+class EventStream(Protocol):
+    """Errors that devices report; the one part of a driver that another thread calls."""
+
+    def next(self, milliseconds: int) -> tuple[str, int] | None:
+        """Wait for an error; return the GPU's UUID and the XID, None without any.
+
+        Raises DriverBroken.
+        """
+
+    def close(self) -> None:
+        """Have nothing reported any more; raises nothing."""
+
+
 class Versions(NamedTuple):
     """The driver's version, and that of the CUDA it supports."""
 
@@ -156,6 +170,9 @@ class Driver(Protocol):
 
     def process_busy(self, device: Device, since_us: int) -> list[ProcessBusy] | None:
         """Return the processes' shares after a time, None where there are none to be had."""
+
+    def open_events(self, devices: Sequence[Device]) -> EventStream | None:
+        """Have devices report their errors; None where none can."""
 
     def take_errors(self) -> list[str]:
         """Return the errors since the last time, as values of the label."""

@@ -1,19 +1,21 @@
-"""The real driver: NVML by way of nvidia-ml-py, the one file that imports it.
+"""The real driver: NVML by way of nvidia-ml-py.
 
 Names, units and codes are those of https://docs.nvidia.com/deploy/nvml-api/. What a device does not
 support is asked for once; what it answers beyond reason is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import pynvml
 
+from exporter.gpu import fields
 from exporter.gpu.calls import VALUE_TYPES, Calls
 from exporter.gpu.driver import (
     Accumulator,
     Device,
     DriverMissing,
+    EventStream,
     ProcessBusy,
     ProcessMemory,
     Reading,
@@ -21,19 +23,10 @@ from exporter.gpu.driver import (
     Sample,
     Versions,
 )
-from exporter.gpu.fields import (
-    ENERGY,
-    FIELDS,
-    MEMORY_TEMPERATURE,
-    POWER,
-    REGISTERS,
-    REPLAYS,
-    request_of,
-)
+from exporter.gpu.events import open_events
 from exporter.gpu.gpm import Gpm
 from exporter.gpu.inventory import find_devices, text_of
 
-MILLI = 1e-3
 MEGA = 1e6
 PERCENT = 100
 LIBRARY_NOT_FOUND = 12
@@ -96,6 +89,10 @@ class NvmlDriver:
         """Return the errors since the last time."""
         return self._calls.take_errors()
 
+    def open_events(self, devices: Sequence[Device]) -> EventStream | None:
+        """Have devices report their XIDs; None where none can."""
+        return open_events(self._calls, devices)
+
     def devices(self) -> list[Device]:
         """Return the GPUs, each followed by its instances."""
         return find_devices(self._calls)
@@ -144,7 +141,7 @@ class NvmlDriver:
         if device.parent_uuid:
             return reading
         limit = self._of(device, pynvml.nvmlDeviceGetEnforcedPowerLimit)
-        self._add(reading, "power_limit_watts", "", limit, MILLI, 0, MOST_WATTS)
+        self._add(reading, "power_limit_watts", "", limit, fields.MILLI, 0, MOST_WATTS)
         for severity, number in SEVERITIES.items():
             errors = self._of(device, pynvml.nvmlDeviceGetTotalEccErrors, number, VOLATILE)
             if errors is not None and errors not in NOT_AVAILABLE:
@@ -220,24 +217,24 @@ class NvmlDriver:
 
     def _read_fields(self, device: Device, reading: Reading) -> None:
         """Read the batch of fields, each of which has its own code, and what stands in for them."""
-        found = self._calls.fields(device, FIELDS, request_of)
+        found = self._calls.fields(device, fields.FIELDS, fields.request_of)
         values = {field: value for field, value, _ in found}
-        power = values.get(POWER)
+        power = values.get(fields.POWER)
         if power is None:
             power = self._of(device, pynvml.nvmlDeviceGetPowerUsage)
-        self._add(reading, "power_watts", "", power, MILLI, 0, MOST_WATTS)
-        degrees = values.get(MEMORY_TEMPERATURE)
+        self._add(reading, "power_watts", "", power, fields.MILLI, 0, MOST_WATTS)
+        degrees = values.get(fields.MEMORY_TEMPERATURE)
         self._add(reading, "temperature_celsius", "memory", degrees, 1, COLDEST, HOTTEST)
         widths = {field: width for field, _, width in found}
-        if ENERGY not in values:
+        if fields.ENERGY not in values:
             energy = self._of(device, pynvml.nvmlDeviceGetTotalEnergyConsumption)
             if energy is not None:
-                values[ENERGY], widths[ENERGY] = energy, 64
-        if REPLAYS not in values:
+                values[fields.ENERGY], widths[fields.ENERGY] = energy, 64
+        if fields.REPLAYS not in values:
             replays = self._of(device, pynvml.nvmlDeviceGetPcieReplayCounter)
             if replays is not None:
-                values[REPLAYS], widths[REPLAYS] = replays, 32
-        for field, (name, label, unit, most) in REGISTERS.items():
+                values[fields.REPLAYS], widths[fields.REPLAYS] = replays, 32
+        for field, (name, label, unit, most) in fields.REGISTERS.items():
             if field in values and values[field] not in NOT_AVAILABLE:
                 read = Accumulator(name, label, int(values[field]), unit, widths[field], most)
                 reading.accumulators.append(read)

@@ -26,6 +26,7 @@ from exporter.gpu.driver import (
 from exporter.gpu.settings import GpuSettings
 from exporter.gpu.snapshots import Shown, Snapshot, Snapshots
 from exporter.gpu.visibility import Visibility
+from exporter.gpu.xid import XidWatcher
 from exporter.recorder import Recorder
 from exporter.view import View
 
@@ -74,6 +75,7 @@ class GpuThread:
         self._versions: Versions | None = None
         self._gpus: dict[str, _Gpu] = {}
         self._registers = Registers()
+        self._watcher = XidWatcher(driver, recorder)
         self._snapshots = Snapshots(
             min_age_seconds=settings.min_age_seconds,
             max_age_seconds=STALE_INTERVALS * settings.interval_seconds,
@@ -109,6 +111,7 @@ class GpuThread:
             try:
                 self._versions = self._driver.open()
                 self._find_gpus()
+                self._watcher.begin(self.known())
                 back_off = FIRST_BACK_OFF_SECONDS
                 while True:
                     self._collect()
@@ -121,6 +124,7 @@ class GpuThread:
                 logger.warning("the GPU driver is opened anew in %.0f s: %s", back_off, broken)
                 self._count_errors()
                 self._snapshots.publish(self._broken_rows(), is_whole=False, is_lasting=True)
+                self._watcher.end()
                 self._driver.close()
                 time.sleep(back_off)
                 back_off = min(2 * back_off, LONGEST_BACK_OFF_SECONDS)

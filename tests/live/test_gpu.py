@@ -357,3 +357,48 @@ def test_collector_that_is_off_never_loads_the_library(gpus: Gpus, store: Path):
 
     assert b'collector="gpu"' not in body
     assert gpus.trace() == []
+
+
+def test_xid_errors_are_counted_as_they_happen_and_stand_at_zero_before(gpus: Gpus, store: Path):
+    watching = WHOLE + " event_types=8"
+    gpus.say(watching)
+    with exporter_of(gpus, store) as running:
+        labels = {"gpu_uuid": UUID, "xid": "79"}
+        wait_for(lambda: scrape(running).get("xid_errors_total", **labels) == 0, "declared")
+        before = time.time()
+        gpus.say(watching, "event 0 xid=79", "event 0 xid=79", "event 0 xid=13")
+        wait_for(lambda: scrape(running).get("xid_errors_total", **labels) == 2, "two events")
+        reading = scrape(running)
+        log = running.log.read_text()
+
+    assert 1 == reading.get("xid_errors_total", gpu_uuid=UUID, xid="13")
+    assert 0 == reading.get("xid_errors_total", gpu_uuid=UUID, xid="48")
+    assert before <= (reading.get("xid_last_timestamp_seconds", **labels) or 0) <= time.time()
+    assert reading.get("xid_last_timestamp_seconds", gpu_uuid=UUID, xid="48") is None
+    assert 2 == log.count(f"GPU {UUID} reports XID 79")
+
+
+def test_xid_errors_of_many_kinds_are_bounded(gpus: Gpus, store: Path):
+    watching = WHOLE + " event_types=8"
+    events = [f"event 0 xid={200 + kind}" for kind in range(40)]
+    gpus.say(watching, *events)
+    with exporter_of(gpus, store) as running:
+        wait_for(
+            lambda: scrape(running).get("xid_errors_total", gpu_uuid=UUID, xid="__other__") == 20,
+            "the last twenty are one series",
+        )
+        assert 33 == len(scrape(running).labels("xid_errors_total"))
+
+
+def test_watcher_begins_anew_with_the_driver(gpus: Gpus, store: Path):
+    watching = WHOLE + " event_types=8"
+    broken = "fail nvmlDeviceGetUtilizationRates code=1 after=1 times=1"
+    gpus.say(watching, broken)
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: gpus.calls()["nvmlEventSetCreate"] == 2, "a second set of events")
+        gpus.say(watching, broken, "event 0 xid=94")
+        wait_for(
+            lambda: scrape(running).get("xid_errors_total", gpu_uuid=UUID, xid="94") == 1, "seen"
+        )
+
+    assert 1 == gpus.calls()["nvmlEventSetFree"]
