@@ -11,7 +11,7 @@ import pynvml
 import pytest
 
 from tests.live.gpus import UUID, WHOLE, Gpus, build, exporter_of, scrape
-from tests.live.servers import wait_for
+from tests.live.servers import Server, start_server, total, wait_for
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc)")
 OTHER = "GPU-99999999-1111-2222-3333-444444444444"
@@ -402,3 +402,36 @@ def test_watcher_begins_anew_with_the_driver(gpus: Gpus, store: Path):
         )
 
     assert 1 == gpus.calls()["nvmlEventSetFree"]
+
+
+def test_serving_goes_on_while_the_driver_hangs(gpus: Gpus, models: Path, tmp_path: Path):
+    gpus.say(WHOLE)
+    where = {**gpus.environment, "INFEROMETER_EXPORTER_GPU_TIMEOUT": "0.5"}
+    with start_server({"half": models / "half"}, tmp_path, environment=where) as server:
+        up = {"gpu_uuid": UUID}
+        wait_for(lambda: server.value("inferometer_gpu_up", **up) == 1, "the GPU is up")
+        before = [ask(server) for _ in range(200)]
+        gpus.say(WHOLE, "hang nvmlDeviceGetFieldValues")
+        wait_for(lambda: server.value("inferometer_gpu_collect_stuck") == 1, "it hangs")
+        during = [ask(server) for _ in range(200)]
+        begun = time.monotonic()
+        samples = server.samples()
+        took = time.monotonic() - begun
+        gpus.say(WHOLE)
+        wait_for(lambda: server.value("inferometer_gpu_up", **up) == 1, "it is back")
+        threads = {thread for mark, thread, *_ in gpus.trace() if mark == "+"}
+
+    assert {200} == {status for status, _ in (*before, *during)}
+    # Half of them, so that this machine's moods say nothing.
+    medians = [sorted(seconds for _, seconds in side)[100] for side in (before, during)]
+    assert medians[1] < 3 * medians[0]
+    assert took < 5
+    assert 1 == total(samples, "inferometer_gpu_collect_stuck")
+    assert 400 == total(samples, "inferometer_rows_total", model="half")
+    assert 1 == len(threads)
+
+
+def ask(server: Server) -> tuple[int, float]:
+    begun = time.monotonic()
+    answer = server.predict("half", {"instances": [[2, 4]]})
+    return answer.status_code, time.monotonic() - begun
