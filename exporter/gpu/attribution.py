@@ -53,6 +53,8 @@ class Attribution:
         try:
             namespace = (place / "ns" / "pid").stat().st_ino
             own_number = _innermost_pid((place / "status").read_text())
+        except PermissionError:
+            return False  # Another user's; this server's own processes are of one.
         except OSError:
             return None
         is_known = any(

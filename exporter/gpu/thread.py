@@ -162,7 +162,7 @@ class GpuThread:
         # A call that took longer than is allowed has been told as stuck meanwhile: what it brought
         # is not mixed with what has changed since.
         if ended - begun < self._settings.timeout_seconds:
-            self._snapshots.publish(rows, is_whole=len(there) == len(gpus))
+            self._snapshots.publish(rows, is_whole=all(gpu.lost_at is None for gpu in gpus))
         self._is_stuck_counted = False
         lost = [gpu.lost_at for gpu in gpus if gpu.lost_at is not None]
         if lost and begun - max(lost) > LOST_SECONDS:

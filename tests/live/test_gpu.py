@@ -1,6 +1,7 @@
 """The GPU collector against a library of NVML's binary interface that is scripted by the test."""
 
 import ctypes
+import os
 import shutil
 import tempfile
 import time
@@ -435,3 +436,56 @@ def ask(server: Server) -> tuple[int, float]:
     begun = time.monotonic()
     answer = server.predict("half", {"instances": [[2, 4]]})
     return answer.status_code, time.monotonic() - begun
+
+
+def test_instances_have_memory_and_ratios_and_their_gpu_the_rest(gpus: Gpus, store: Path):
+    first, third = "MIG-aaaa0000", "MIG-cccc2222"
+    instance = (
+        "memory_total=70000 memory_reserved=0 memory_used=7000 gpm2=60 gpm3=30 gpm5=1 gpm10=2"
+    )
+    gpus.say(
+        f"{WHOLE} mig=1",
+        f"mig 0 0 uuid={first} gi=3 {instance}",
+        # Instance 1 is not there.
+        f"mig 0 2 uuid={third} gi=5 {instance}",
+    )
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: scrape(running).get("sm_active_ratio", gpu_uuid=third), "GPM has a window")
+        reading = scrape(running)
+
+    parts = {
+        "info", "up", "visible", "memory_total_bytes", "memory_reserved_bytes",
+        "memory_used_bytes", "memory_free_bytes", "sm_active_ratio", "sm_occupancy_ratio",
+        "tensor_active_ratio", "dram_active_ratio", "processes", "serving_memory_used_bytes",
+        "other_memory_used_bytes",
+    }  # fmt: skip
+    for uuid in (first, third):
+        assert reading.names(uuid) == parts
+        assert reading.get("sm_active_ratio", gpu_uuid=uuid) == pytest.approx(0.6)
+    whole = reading.names()
+    assert whole.isdisjoint(parts - {"info", "up", "visible"})
+    assert {"power_watts", "energy_joules_total", "temperature_celsius", "clock_hertz"} <= whole
+    kinds = {labels["gpu_uuid"]: labels for labels in reading.labels("info")}
+    assert ("mig", UUID) == (kinds[third]["kind"], kinds[third]["parent_gpu_uuid"])
+    assert ("gpu", "") == (kinds[UUID]["kind"], kinds[UUID]["parent_gpu_uuid"])
+    assert 1 == reading.get("devices")
+    assert reading.has_succeeded
+
+
+def test_processes_of_others_are_not_ours(gpus: Gpus, store: Path):
+    gpus.say(WHOLE, "process 0 pid=1 memory=500", f"process 0 pid={os.getpid()} memory=7")
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: scrape(running).get("processes", gpu_uuid=UUID) == 2, "two processes")
+        reading = scrape(running)
+
+    assert 0 == reading.get("serving_memory_used_bytes", gpu_uuid=UUID)
+    assert 1e9 == reading.get("other_memory_used_bytes", gpu_uuid=UUID)
+
+
+def test_processes_that_cannot_be_told_apart_leave_no_row(gpus: Gpus, store: Path):
+    gpus.say(WHOLE, "process 0 pid=0 memory=500")
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: scrape(running).get("processes", gpu_uuid=UUID) == 1, "one process")
+        names = scrape(running).names()
+
+    assert {"serving_memory_used_bytes", "other_memory_used_bytes"}.isdisjoint(names)
