@@ -62,7 +62,7 @@ class IdleConnections:
         self._since[gevent.getcurrent()] = time.monotonic()
         if self.is_place_wanted:
             self.is_place_wanted = False
-            gevent.get_hub().loop.run_callback(self.end_oldest)
+            gevent.get_hub().loop.run_callback(self._make_place)
 
     def __exit__(
         self,
@@ -86,6 +86,11 @@ class IdleConnections:
     def end_oldest(self) -> bool:
         """End the one that has waited longest; return whether there was one. In the hub."""
         return any(self._end(greenlet) for greenlet in list(self._since))
+
+    def _make_place(self) -> None:
+        # Not by the one that has become idle, perhaps: its next request may be there already.
+        if not self.end_oldest():
+            self.is_place_wanted = True
 
     def _end(self, greenlet: gevent.Greenlet) -> bool:
         """End the wait unless something has arrived of which the greenlet only does not know."""

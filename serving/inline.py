@@ -35,12 +35,11 @@ from serving.codecs.base import DecodedRequest
 from serving.errors import DeadlineExceeded, InternalError
 from serving.model import ModelVersion
 from serving.model_table import ModelTable, merged, table_of
-from serving.prediction import Call, ControlOutcome, Prediction
+from serving.prediction import Call, Control, ControlOutcome, Prediction
 from serving.process import open_process_recorder, store_path_of
 from serving.request_metrics import RequestMetrics
 from serving.runner.incoming import not_served
 from serving.runner.job import BatchKey, Job
-from serving.runner.loader import Control
 from serving.runner.runner import Runner
 from serving.settings import Settings
 from serving.supervisor import listen

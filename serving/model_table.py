@@ -9,7 +9,7 @@ from itertools import chain
 
 import orjson
 
-from serving.errors import Loading, UnknownModel, UnknownVersion
+from serving.errors import Loading, UnknownModel, UnknownVersion, WireError
 from serving.model import NO_VERSION, ModelVersion, Signature, TensorSpec
 
 LOADING_RETRY_SECONDS = 5.0
@@ -102,11 +102,17 @@ class ModelTable:
 
 
 def decode_models(payload: bytes | memoryview) -> ModelTable:
-    """Return the table that a MODELS frame carries."""
+    """Return the table that a MODELS frame carries. Raises WireError for what is none."""
     versions = []
-    for item in orjson.loads(payload):
-        signatures = {name: _signature(fields) for name, fields in item.pop("signatures").items()}
-        versions.append(ModelVersion(**item, signatures=signatures))
+    try:
+        for item in orjson.loads(payload):
+            signatures = {
+                name: _signature(fields) for name, fields in item.pop("signatures").items()
+            }
+            versions.append(ModelVersion(**item, signatures=signatures))
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        # Of another build, which has other fields.
+        raise WireError(f"the table of models is of another build: {error}") from error
     return table_of(versions)
 
 

@@ -1,6 +1,6 @@
 """Where predictions come from, as the service sees it: an interface, and what it answers with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -47,6 +47,14 @@ class ControlOutcome(NamedTuple):
 
     error: str = ""
     is_missing: bool = False
+
+
+class Control(NamedTuple):
+    """A wish of the operator's: `action` is `load` or `unload`; `done` gets what came of it."""
+
+    action: str
+    model: str
+    done: Callable[[ControlOutcome], None]
 
 
 class RunnerClient(Protocol):

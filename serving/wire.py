@@ -134,31 +134,42 @@ class FrameReader:
         if self._large is not None:
             data = self._fill(data)
             yield from self._finished()
-        buffer = self._buffer
-        buffer += data
+        self._buffer += data
         position = 0
-        while len(buffer) - position >= FRAME.size:
-            magic, protocol, kind, head_bytes, payload_bytes, request_id = FRAME.unpack_from(
-                buffer, position
-            )
-            self._check(magic, protocol, head_bytes, payload_bytes)
-            payload_at = position + FRAME.size + head_bytes
-            end = payload_at + payload_bytes
-            if end > len(buffer) and (
-                payload_at > len(buffer) or payload_bytes <= LARGE_FRAME_BYTES
-            ):
-                break
-            head = _decode_head(bytes(buffer[position + FRAME.size : payload_at]))
-            if end > len(buffer):
-                self._large = Frame(kind, request_id, head, uninitialized(payload_bytes))
-                self._filled = 0
-                with memoryview(buffer) as view:
-                    self._fill(view[payload_at:])
-                position = len(buffer)
-                break
-            yield Frame(kind, request_id, head, bytes(buffer[payload_at:end]))
-            position = end
-        del buffer[:position]
+        try:
+            while (found := self._frame_at(position)) is not None:
+                position, frame = found
+                if frame is not None:
+                    yield frame
+        finally:
+            # Also when whoever takes the frames fails: each is given once.
+            del self._buffer[:position]
+
+    def _frame_at(self, position: int) -> tuple[int, Frame | None] | None:
+        """Return where the next frame begins, and this one if it is whole; None without one.
+
+        A large payload whose head is there is begun, and takes what there is of it.
+        """
+        buffer = self._buffer
+        if len(buffer) - position < FRAME.size:
+            return None
+        magic, protocol, kind, head_bytes, payload_bytes, request_id = FRAME.unpack_from(
+            buffer, position
+        )
+        self._check(magic, protocol, head_bytes, payload_bytes)
+        payload_at = position + FRAME.size + head_bytes
+        end = payload_at + payload_bytes
+        is_whole = end <= len(buffer)
+        if not is_whole and (payload_at > len(buffer) or payload_bytes <= LARGE_FRAME_BYTES):
+            return None
+        head = _decode_head(bytes(buffer[position + FRAME.size : payload_at]))
+        if is_whole:
+            return end, Frame(kind, request_id, head, bytes(buffer[payload_at:end]))
+        self._large = Frame(kind, request_id, head, uninitialized(payload_bytes))
+        self._filled = 0
+        with memoryview(buffer) as view:
+            self._fill(view[payload_at:])
+        return len(buffer), None
 
     def _fill(self, data: bytes | memoryview) -> bytes | memoryview:
         """Take what belongs to the large payload; return the rest."""

@@ -53,7 +53,7 @@ def _authorize(settings: Settings) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     expected = settings.control_token.get_secret_value()
     # WSGI gives the header's bytes as Latin-1.
-    is_right = hmac.compare_digest(given.strip().encode("latin-1"), expected.encode())
+    is_right = hmac.compare_digest(given.strip(" \t").encode("latin-1"), expected.encode())
     if scheme.lower() != "bearer" or not is_right:
         raise ControlError("send the control token as a bearer token", "unauthorized")
 

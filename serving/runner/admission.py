@@ -35,9 +35,11 @@ class Admission:
         if job.priority == LOW:
             share = LOW_SHARE
             room = int(LOW_SHARE * limits.rows)
-            if workload.rows >= room:
+            # What is larger than its room is admitted to an empty queue.
+            if workload.rows and workload.rows + job.rows > room:
                 what = f"{workload.rows:,} rows are waiting; low priority has {room:,}"
-                raise self._full(what, workload.seconds_until_room(workload.rows - room + 1))
+                excess = min(workload.rows, workload.rows + job.rows - room)
+                raise self._full(what, workload.seconds_until_room(excess))
         if workload.rows + job.rows > limits.rows:
             # A request that is as large as the room waits for an empty queue.
             excess = min(workload.rows, workload.rows + job.rows - limits.rows)

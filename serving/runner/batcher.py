@@ -89,6 +89,8 @@ class Batcher:
                 return
             if isinstance(batch, Batch):
                 self._run_batch(batch)
+                if self._canary is not None:
+                    self._canary.look()
             elif self._canary is not None:
                 self._timed(self._canary.run_due)
 
@@ -175,6 +177,7 @@ class Batcher:
         for piece in batch.slices:
             # Before the call, so that what hangs or comes too late is known to be on the device.
             piece.job.assembled_ns = piece.job.assembled_ns or assembled
+            piece.job.computed_ns = 0
         outputs, error = _call(served, signature, inputs)
         computed = time.monotonic_ns()
         self.clock.started_ns = 0

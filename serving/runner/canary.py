@@ -52,6 +52,11 @@ class Canary:
                 self.prove(served)
         self._show()
 
+    def look(self) -> None:
+        """Show what holds now; called after each batch, while nothing may be due for long."""
+        if self._shown:
+            self._show()
+
     def prove(self, served: ServedVersion) -> None:
         """Run a version's row; after three failures in a row the process is of no use."""
         if served.canary is None:

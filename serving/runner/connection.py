@@ -33,18 +33,23 @@ class Connection:
             self._unsent.put(frame)
 
     def flush(self) -> bool:
-        """Send what the socket takes; return whether everything is sent."""
+        """Send what the socket takes; return whether everything is sent.
+
+        It never is on a broken connection, which is to be closed.
+        """
         with self._lock:
-            if not self._unsent.size or self.is_broken:
+            if self.is_broken:
+                return False
+            if not self._unsent.size:
                 return True
             try:
                 self._unsent.send(self.socket)
             except OSError:
                 self.is_broken = True
                 self._unsent.clear()
-                return True
+                return False
             if self._unsent.size > self._unsent_bytes:
                 # That front-end is stuck; keeping its answers would only move the problem here.
                 self.is_broken = True
                 self._unsent.clear()
-            return not self._unsent.size
+            return not self._unsent.size and not self.is_broken

@@ -42,9 +42,10 @@ class ByteBudget:
         self._lock = threading.Lock()
 
     def take(self, size: int, *, share: float = 1.0) -> bool:
-        """Reserve `size` bytes if they fit, and less than that share of the limit is used."""
+        """Reserve `size` bytes if they fit into that share of the limit, or nothing is held."""
         with self._lock:
-            if self._used + size > self.limit or self._used >= share * self.limit:
+            most = share * self.limit if self._used else self.limit
+            if self._used + size > most:
                 return False
             self._used += size
             return True

@@ -17,6 +17,7 @@ class _Failure:
     fingerprint: Fingerprint
     count: int
     retry_at: float
+    is_fatal: bool = False
 
 
 class LoadFailures:
@@ -42,18 +43,38 @@ class LoadFailures:
         failure = self._failures.get(source.version)
         is_known = failure is not None and failure.fingerprint == source.fingerprint
         count = failure.count + 1 if failure is not None and is_known else 1
-        wait = min(self._retry_seconds * 2.0 ** min(count - 1, 30), LONGEST_RETRY_SECONDS)
-        if count > self._retries:
-            wait = math.inf
+        wait = self._wait_after(count)
         self._failures[source.version] = _Failure(
             source.fingerprint, count, time.monotonic() + wait
         )
         return count, wait
 
-    def note_fatal(self, version: str, fingerprint: Fingerprint) -> None:
-        """Note that loading a version has ended the process, as far as anyone can tell."""
-        retry_at = time.monotonic() + self._retry_seconds
-        self._failures[version] = _Failure(fingerprint, 1, retry_at)
+    def note_fatal(self, version: str, fingerprint: Fingerprint, count: int) -> float:
+        """Note that the process has died so often while it loaded a version.
+
+        Return the seconds until it may be tried again.
+        """
+        wait = self._wait_after(count)
+        retry_at = time.monotonic() + wait
+        self._failures[version] = _Failure(fingerprint, count, retry_at, is_fatal=True)
+        return wait
+
+    def allow_fatal(self) -> bool:
+        """Let versions that seemed fatal be tried at once; return whether there are any."""
+        fatal = [failure for failure in self._failures.values() if failure.is_fatal]
+        for failure in fatal:
+            failure.retry_at, failure.is_fatal = 0.0, False
+        return bool(fatal)
+
+    def give_up(self) -> None:
+        """Let nothing be tried again until its files change."""
+        for failure in self._failures.values():
+            failure.retry_at = math.inf
+
+    def _wait_after(self, count: int) -> float:
+        if count > self._retries:
+            return math.inf
+        return min(self._retry_seconds * 2.0 ** min(count - 1, 30), LONGEST_RETRY_SECONDS)
 
     def forget(self, version: str) -> None:
         """Note that a version has been loaded."""
@@ -62,3 +83,8 @@ class LoadFailures:
     def clear(self) -> None:
         """Let every version be tried at once."""
         self._failures.clear()
+
+
+def again(seconds: float) -> str:
+    """Return in words when something is tried again."""
+    return "no more until its files change" if math.isinf(seconds) else f"again in {seconds:.0f} s"

@@ -5,19 +5,17 @@ are wanted are ready: a version that cannot be loaded leaves the others as they 
 """
 
 import logging
-import math
 import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from serving.errors import ModelLoadError
 from serving.model import NO_VERSION, ModelVersion
-from serving.prediction import ControlOutcome
+from serving.prediction import Control, ControlOutcome
 from serving.runner.catalog import ModelCatalog
-from serving.runner.load_failures import LoadFailures
+from serving.runner.load_failures import LoadFailures, again
 from serving.runner.loader_memory import LoaderMemory
 from serving.runner.loading import LoadOptions, load_version
 from serving.runner.model_folder import ModelFolder, ModelSource
@@ -32,14 +30,6 @@ NOTHING_THERE = (
 )
 
 logger = logging.getLogger(__name__)
-
-
-class Control(NamedTuple):
-    """A wish of the operator's: `action` is `load` or `unload`; `done` gets what came of it."""
-
-    action: str
-    model: str
-    done: Callable[[ControlOutcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +99,7 @@ class Loader:
     def _run(self) -> None:
         # Loading must not take the processor from those who compute for callers.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        self._note_fatal_version()
+        self._note_fatal_versions()
         while True:
             for name in self._models:
                 self._reconcile(name)
@@ -121,20 +111,19 @@ class Loader:
                 return
             wish.done(self._fulfil(wish))
 
-    def _note_fatal_version(self) -> None:
-        """Keep away for a while from a version during whose loading the process before died.
+    def _note_fatal_versions(self) -> None:
+        """Keep away for a while from versions during whose loading the process has died.
 
-        It may have been its fault, and an older version is better than the next death.
+        It may have been their fault, and an older version is better than the next death.
         """
-        fatal = self._memory.died_loading
-        if fatal is not None and fatal[0] in self._models:
-            name, version, fingerprint = fatal
-            logger.warning(
-                "the runner died while it loaded model %s version %s; tried again in %.0f s",
-                name, version, self._options.load_retry_seconds,
-            )  # fmt: skip
-            self._models[name].failures.note_fatal(version, fingerprint)
-        self._memory.note_loading(None)
+        for (name, version), deaths in self._memory.deaths.items():
+            if name in self._models:
+                failures = self._models[name].failures
+                wait = failures.note_fatal(version, deaths.fingerprint, deaths.count)
+                logger.warning(
+                    "the runner died while it loaded model %s version %s (%d times); %s",
+                    name, version, deaths.count, again(wait),
+                )  # fmt: skip
 
     def _fulfil(self, wish: Control) -> ControlOutcome:
         model = self._models[wish.model]
@@ -142,7 +131,7 @@ class Loader:
             sources = model.folder.look(at_once=True)
             looks = {version: source.fingerprint for version, source in sources.items()}
             self._memory.note_unloaded(wish.model, looks)
-            self._unload_all(wish.model)
+            self._retirement.let_all_go(wish.model)
             return ControlOutcome()
         if not model.folder.look(at_once=True):
             return ControlOutcome(f"model {wish.model}: {NOTHING_THERE}", is_missing=True)
@@ -159,43 +148,66 @@ class Loader:
         """Load what is wanted and not loaded, then let go of what is loaded and not wanted."""
         model = self._models[name]
         sources = model.folder.look(at_once=at_once)
-        unloaded_as = self._memory.unloaded.get(name)
-        if unloaded_as is not None:
-            looks = {version: source.fingerprint for version, source in sources.items()}
-            if looks == unloaded_as:
-                self._note_unloaded(name)
-                return
-            self._memory.note_unloaded(name, None)
-        wanted = model.policy.choose(sources)
+        if self._stays_unloaded(name, model, sources):
+            return
+        # What is loaded stays while its files change; a new version is one with another number.
+        loaded = {one.version for one in self._catalog.loaded(name)}
+        wanted = model.policy.choose(sources.keys() | (loaded & model.folder.present))
         if not wanted:
             self._note_nothing_there(name)
             return
         if not model.has_begun:
             model.has_begun = True
-            for version in wanted:
-                format_name = sources[version].format.name
-                first = ModelVersion(name, version, "loading", format_name, {}, is_first=True)
-                self._catalog.note(first)
+            self._note_wanted(name, model, [sources[version] for version in wanted])
         for version in wanted:
             if self._catalog.find_loaded(name, version) is None:
                 self._try(name, model, sources[version], wanted)
         if all(self._catalog.find(name, version) for version in wanted):
             self._retirement.let_go(name, keep=wanted)
-        elif not self._catalog.loaded(name) and not model.policy.named:
+        elif not self._catalog.loaded(name):
             self._fall_back(name, model, sources, wanted)
+
+    def _stays_unloaded(self, name: str, model: _Model, sources: Mapping[str, ModelSource]) -> bool:
+        """Return whether a model was unloaded and its versions look as they did then."""
+        unloaded_as = self._memory.unloaded.get(name)
+        if unloaded_as is None:
+            return False
+        if model.folder.present != sources.keys():
+            return True  # Something is being copied.
+        if {version: source.fingerprint for version, source in sources.items()} == unloaded_as:
+            self._note_unloaded(name)
+            return True
+        self._memory.note_unloaded(name, None)
+        return False
+
+    def _note_wanted(self, name: str, model: _Model, sources: list[ModelSource]) -> None:
+        """Say what is going to be loaded first, which readiness waits for."""
+        for source in sources:
+            first = ModelVersion(name, source.version, "loading", source.format.name, {})
+            if model.failures.may_try(source):
+                self._catalog.note(replace(first, is_first=True))
+            else:
+                error = "the runner died while it was being loaded"
+                self._catalog.note(replace(first, state="failed", error=error))
 
     def _fall_back(
         self, name: str, model: _Model, sources: Mapping[str, ModelSource], wanted: list[str]
     ) -> None:
         """Serve the newest version that can be loaded where those that are wanted cannot.
 
-        It goes when one of them can.
+        It goes when all of them can. Where there is none, nothing is lost by a fatal one.
         """
-        for version in sorted(sources.keys() - set(wanted), key=int, reverse=True):
+        older = [] if model.policy.named else sorted(sources.keys() - set(wanted), key=int)
+        for version in reversed(older):
             self._try(name, model, sources[version], [version])
             if self._catalog.loaded(name):
                 logger.warning("model %s: version %s is served instead", name, version)
+                if self._options.swap == "stop_first":
+                    model.failures.give_up()  # Each attempt would take this one away.
                 return
+        if model.failures.allow_fatal():
+            for version in wanted:
+                self._try(name, model, sources[version], wanted)
 
     def _note_unloaded(self, name: str) -> None:
         """Say that a model stays unloaded, in a process that has not unloaded it itself."""
@@ -221,7 +233,7 @@ class Loader:
             return
         if self._options.swap == "stop_first":
             self._retirement.let_go(name, keep=wanted)
-        self._memory.note_loading((name, source.version, source.fingerprint))
+        self._memory.note_loading(name, source.version, source.fingerprint)
         try:
             self._load(name, source)
         except Exception as error:
@@ -230,7 +242,7 @@ class Loader:
         else:
             model.failures.forget(source.version)
         finally:
-            self._memory.note_loading(None)
+            self._memory.note_survived(name, source.version)
 
     def _load(self, name: str, source: ModelSource) -> None:
         known = self._catalog.version(name, source.version)
@@ -269,7 +281,7 @@ class Loader:
             source.version,
             error,
             count,
-            "no more until its files change" if math.isinf(wait) else f"again in {wait:.0f} s",
+            again(wait),
             exc_info=not is_expected and count == 1,
         )
         self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
@@ -279,11 +291,4 @@ class Loader:
         self._catalog.note(
             replace(known, state="failed", step="", error=reason, signatures={}, is_first=False)
         )
-        self._announce()
-
-    def _unload_all(self, name: str) -> None:
-        self._retirement.let_go(name, keep=[])
-        for known in self._catalog.versions():
-            if known.model == name and known.state != "unloaded":
-                self._catalog.note(replace(known, state="unloaded", step="", error=""))
         self._announce()

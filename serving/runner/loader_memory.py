@@ -1,10 +1,11 @@
 """What the loader must still know when its process has died and another runs in its place.
 
-Which models were unloaded, and what was being loaded at the moment of the end.
+Which models were unloaded, and how often the process died while it loaded which version.
 """
 
 import contextlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.runner.model_folder import Fingerprint
@@ -12,18 +13,44 @@ from serving.runner.model_folder import Fingerprint
 Looks = dict[str, Fingerprint]
 
 
-class LoaderMemory:
-    """A file in the store directory, which lives as long as the server."""
+@dataclass(slots=True)
+class Deaths:
+    """How often in a row the process died while it loaded a version that looked so."""
 
-    def __init__(self, path: Path) -> None:
-        """Read what an earlier process of this place has left."""
-        self._path = path
-        unloaded, loading = self._read()
-        # How each model's versions looked when it was unloaded.
-        self.unloaded: dict[str, Looks] = unloaded
-        # Model, version and looks of what the process before was loading when it died.
-        self.died_loading: tuple[str, str, Fingerprint] | None = loading
-        self._loading: tuple[str, str, Fingerprint] | None = None
+    fingerprint: Fingerprint
+    count: int
+
+
+@dataclass(slots=True)
+class LoaderMemory:
+    """A file in the store directory, which lives as long as the server.
+
+    `unloaded` is how each model's versions looked when it was unloaded; `deaths` are by model and
+    version.
+    """
+
+    path: Path
+    unloaded: dict[str, Looks] = field(default_factory=dict)
+    deaths: dict[tuple[str, str], Deaths] = field(default_factory=dict)
+    _loading: tuple[str, str] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "LoaderMemory":
+        """Return what an earlier process of this place has left."""
+        memory = cls(path)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(path.read_text())
+            memory.unloaded = {
+                model: {version: _fingerprint(look) for version, look in looks.items()}
+                for model, looks in found["unloaded"].items()
+            }
+            loading = found["loading"]
+            for model, version, look, count in found["deaths"]:
+                # The one that was being loaded counts; those before it count as they did.
+                number = count if [model, version] == loading else count - 1
+                if number:
+                    memory.deaths[model, version] = Deaths(_fingerprint(look), number)
+        return memory
 
     def note_unloaded(self, model: str, looks: Looks | None) -> None:
         """Keep that a model is unloaded, or with None that it is not."""
@@ -33,30 +60,32 @@ class LoaderMemory:
             self.unloaded[model] = looks
         self._write()
 
-    def note_loading(self, loading: tuple[str, str, Fingerprint] | None) -> None:
-        """Keep what is being loaded from now on."""
-        self._loading = loading
+    def note_loading(self, model: str, version: str, fingerprint: Fingerprint) -> None:
+        """Keep what is being loaded from now on: should the process die, that counts."""
+        known = self.deaths.get((model, version))
+        if known is None or known.fingerprint != fingerprint:
+            self.deaths[model, version] = Deaths(fingerprint, 0)
+        self._loading = (model, version)
         self._write()
 
-    def _read(self) -> tuple[dict[str, Looks], tuple[str, str, Fingerprint] | None]:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(self._path.read_text())
-            unloaded = {
-                model: {version: _fingerprint(look) for version, look in looks.items()}
-                for model, looks in found["unloaded"].items()
-            }
-            if found["loading"] is None:
-                return unloaded, None
-            model, version, look = found["loading"]
-            return unloaded, (model, version, _fingerprint(look))
-        return {}, None
+    def note_survived(self, model: str, version: str) -> None:
+        """Keep that the process has come through."""
+        self.deaths.pop((model, version), None)
+        self._loading = None
+        self._write()
 
     def _write(self) -> None:
-        new = self._path.with_suffix(".new")
+        # One more each: what is being loaded is counted if nothing else is ever written.
+        deaths = [
+            (model, version, one.fingerprint, one.count + 1)
+            for (model, version), one in self.deaths.items()
+        ]
+        document = {"unloaded": self.unloaded, "deaths": deaths, "loading": self._loading}
+        new = self.path.with_name(f"{self.path.name}.new")
         # Without room the memory is this process's own.
         with contextlib.suppress(OSError):
-            new.write_text(json.dumps({"unloaded": self.unloaded, "loading": self._loading}))
-            new.replace(self._path)
+            new.write_text(json.dumps(document))
+            new.replace(self.path)
 
 
 def _fingerprint(found: list[list[object]]) -> Fingerprint:

@@ -40,6 +40,8 @@ class ModelFolder:
         self.path = path
         self._seen: dict[str, Fingerprint] = {}
         self._is_first = True
+        # Those that lay there at the last look, complete or not.
+        self.present: frozenset[str] = frozenset()
 
     def look(self, *, at_once: bool = False) -> dict[str, ModelSource]:
         """Return the versions that are complete, by version.
@@ -48,6 +50,7 @@ class ModelFolder:
         that one that is being copied is left alone; at the first look, and `at_once`, all are.
         """
         found = {source.version: source for source in self._sources()}
+        self.present = frozenset(found)
         seen, self._seen = self._seen, {v: source.fingerprint for v, source in found.items()}
         if at_once or self._is_first:
             self._is_first = False

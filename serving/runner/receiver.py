@@ -14,14 +14,13 @@ import threading
 from collections.abc import Callable, Mapping
 
 from serving.errors import DeadlineExceeded, InternalError, PredictionError, WireError
-from serving.prediction import ControlOutcome
+from serving.prediction import Control, ControlOutcome
 from serving.runner.announcements import Announcements
 from serving.runner.catalog import ModelCatalog
 from serving.runner.connection import Connection
 from serving.runner.frames import answer_frame, failure_frame, models_frame
 from serving.runner.incoming import job_of
 from serving.runner.job import Job
-from serving.runner.loader import Control
 from serving.runner.queue import BatchQueue
 from serving.wire import (
     READ_BYTES,
@@ -85,7 +84,7 @@ class Receiver:
         self._thread.join()
         for connection in list(self._connections):
             connection.socket.settimeout(1.0)
-            while not connection.flush():
+            while not connection.flush() and not connection.is_broken:
                 pass
             connection.socket.close()
         self._listener.close()
@@ -156,6 +155,9 @@ class Receiver:
         wanted = selectors.EVENT_READ
         if not connection.flush():
             wanted |= selectors.EVENT_WRITE
+        if connection.is_broken:
+            self._close(connection)
+            return
         if self._selector.get_key(connection.socket).events != wanted:
             self._selector.modify(connection.socket, wanted, connection)
 

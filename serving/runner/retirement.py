@@ -31,6 +31,14 @@ class Retirement:
         self._announce = announce
         self._drain_seconds = drain_seconds
 
+    def let_all_go(self, name: str) -> None:
+        """Unload a model, whatever state its versions are in."""
+        self.let_go(name, keep=[])
+        for known in self._catalog.versions():
+            if known.model == name and known.state != "unloaded":
+                self._catalog.note(replace(known, state="unloaded", step="", error=""))
+        self._announce()
+
     def let_go(self, name: str, *, keep: list[str]) -> None:
         """Let loaded versions go: no new requests, those that wait finish, then the memory."""
         leaving = [one.version for one in self._catalog.loaded(name) if one.version not in keep]

@@ -87,7 +87,7 @@ class Runner:
             ),
             loading=LoadOptions(self._recorder, self._device, settings.batching),
             announce=announce,
-            memory=LoaderMemory(store_path_of(settings) / f"runner-{self._number}.loader"),
+            memory=LoaderMemory.read(store_path_of(settings) / f"runner-{self._number}.loader"),
         )
         batch_ids = itertools.count(1)
         for name, queue in self.queues.items():

@@ -390,8 +390,9 @@ def test_version_whose_loading_ends_the_runner_keeps_no_other_from_being_served(
         wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "2 is warming")
 
         restart_runner(server)
-        wait_for(lambda: ask_headers(server, "step").get("X-Model-Version") == "1", "1 is served")
+        wait_for(server.is_ready, "the version before is served, and will be")
 
+        assert "1" == ask_headers(server, "step")["X-Model-Version"]
         assert "the runner died while it loaded model step version 2" in server.log
 
 
