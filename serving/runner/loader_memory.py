@@ -38,7 +38,7 @@ class LoaderMemory:
     def read(cls, path: Path) -> "LoaderMemory":
         """Return what an earlier process of this place has left."""
         memory = cls(path)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             found = json.loads(path.read_text())
             memory.unloaded = {
                 model: {version: _fingerprint(look) for version, look in looks.items()}
