@@ -52,10 +52,12 @@ class _NullChild(Child):
     def __init__(self, family: Family, values: tuple[str, ...], place: Place) -> None:
         super().__init__(family, values, place)
         self.inc = self.observe = _nothing
-
-    def set(self, value: float, *, stamp: float = 0.0) -> None:
-        pass
+        self.set = _set_nothing
 
 
 def _nothing(_number: float = 1.0, _trace_id: bytes | None = None, /) -> None:
     pass
+
+
+def _set_nothing(value: float, *, stamp: float = 0.0) -> None:
+    del value, stamp

@@ -532,3 +532,9 @@ def test_exporter_names_a_port_in_use(tmp_path: Path) -> None:
         ended = _run("exporter", f"--store.path={tmp_path / 'store'}", address)
 
     _check_failed(ended, 1, "127.0.0.1", str(port))
+
+
+def test_server_without_metrics_predicts(models: Path, tmp_path: Path) -> None:
+    with start_server({"half": models / "half"}, tmp_path, "--no-record-metrics") as server:
+        assert server.predict("half", {"instances": [[2, 4]]}).json() == {"predictions": [[1, 2]]}
+        assert 0 == server.value("inferometer_requests_total")
