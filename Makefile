@@ -43,15 +43,16 @@ check: install ## lint, types, import contracts, and whether METRICS.md is curre
 	$(BIN)/python -m exporter.catalogue --check
 	$(BIN)/python -m grafana --check
 
-# Each Debian package has its command's name. A package's service must not start: policy-rc.d says so.
-packages: ## install haproxy, prometheus and wrk where they are missing (as root, on Debian or Ubuntu)
+# Each Debian package has its command's name; gcc comes without the C library's headers. A package's service must not start: policy-rc.d says so.
+packages: ## install haproxy, prometheus, wrk and gcc where they are missing (as root, on Debian or Ubuntu)
 	@missing=; \
-	for name in haproxy prometheus wrk; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for name in haproxy prometheus wrk gcc; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \
 	if [ -z "$$missing" ]; then \
 		exit 0; \
 	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "Missing:$$missing. Tests that start HAProxy or Prometheus and benchmarks that use wrk are"; \
-		echo "skipped; to run them, first run as root: apt-get install$$missing"; \
+		echo "Missing:$$missing. Tests that need HAProxy, Prometheus or a C compiler, and benchmarks,"; \
+		echo "which need wrk, are skipped; to run them, first run as root: apt-get install$$missing"; \
 		exit 0; \
 	fi; \
 	policy=/usr/sbin/policy-rc.d; \

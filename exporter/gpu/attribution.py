@@ -15,54 +15,49 @@ PROC = Path("/proc")
 OWN_ROLES = frozenset({"runner", "frontend"})
 
 
-class Attribution:
-    """Tells this server's processes from others."""
-
-    def memory_of_ours(
-        self, processes: Sequence[ProcessMemory], device: Device, view: View
-    ) -> int | None:
-        """Return the bytes that this server's processes hold; None where that cannot be known."""
-        total = 0
-        for process in processes:
-            is_ours = self.is_ours(process.pid, device, view)
-            if is_ours is None:
-                return None
-            if is_ours:
-                if process.used_bytes is None:
-                    return None
-                total += process.used_bytes
-        return total
-
-    def busy_of_ours(
-        self, processes: Iterable[ProcessBusy], device: Device, view: View
-    ) -> float | None:
-        """Return this server's share of the multiprocessors in percent; None if not known."""
-        total = 0.0
-        for process in processes:
-            is_ours = self.is_ours(process.pid, device, view)
-            if is_ours is None:
-                return None
-            total += process.percent if is_ours else 0.0
-        return total
-
-    def is_ours(self, pid: int, device: Device, view: View) -> bool | None:
-        """Return whether a pid is one of this server's; None where it cannot be looked up."""
-        if pid == 0:
+def memory_of_ours(processes: Sequence[ProcessMemory], device: Device, view: View) -> int | None:
+    """Return the bytes that this server's processes hold; None where that cannot be known."""
+    total = 0
+    for process in processes:
+        found = is_ours(process.pid, device, view)
+        if found is None:
             return None
-        place = PROC / str(pid)
-        try:
-            namespace = (place / "ns" / "pid").stat().st_ino
-            own_number = _innermost_pid((place / "status").read_text())
-        except PermissionError:
-            return False  # Another user's; this server's own processes are of one.
-        except OSError:
+        if found:
+            if process.used_bytes is None:
+                return None
+            total += process.used_bytes
+    return total
+
+
+def busy_of_ours(processes: Iterable[ProcessBusy], device: Device, view: View) -> float | None:
+    """Return this server's share of the multiprocessors in percent; None if not known."""
+    total = 0.0
+    for process in processes:
+        found = is_ours(process.pid, device, view)
+        if found is None:
             return None
-        is_known = any(
-            process.role in OWN_ROLES
-            and (process.pid, process.pid_namespace) == (own_number, namespace)
-            for process in view.processes
-        )
-        return is_known and _has_open(place / "fd", f"/dev/nvidia{device.minor}")
+        total += process.percent if found else 0.0
+    return total
+
+
+def is_ours(pid: int, device: Device, view: View) -> bool | None:
+    """Return whether a pid is one of this server's; None where it cannot be looked up."""
+    if pid == 0:
+        return None
+    place = PROC / str(pid)
+    try:
+        namespace = (place / "ns" / "pid").stat().st_ino
+        own_number = _innermost_pid((place / "status").read_text())
+    except PermissionError:
+        return False  # Another user's; this server's own processes are of one.
+    except OSError:
+        return None
+    is_known = any(
+        process.role in OWN_ROLES
+        and (process.pid, process.pid_namespace) == (own_number, namespace)
+        for process in view.processes
+    )
+    return is_known and _has_open(place / "fd", f"/dev/nvidia{device.minor}")
 
 
 def _innermost_pid(status: str) -> int:

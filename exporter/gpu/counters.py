@@ -20,8 +20,9 @@ WRAPPED_ABOVE, WRAPPED_BELOW = 0.75, 0.25
 class BusyIntegral:
     """Integrates utilisation samples: each holds for the time since the one before.
 
-    After the first, which is only where it begins. A distance far above the usual one is a gap, of
-    which nothing is known: it is left out and counted.
+    The first look is only where it begins: the driver's buffer reaches back beyond this process,
+    and an exporter that ended may have counted what lies there. A distance far above the usual one
+    is a gap, of which nothing is known: it is left out and counted.
     """
 
     def __init__(self) -> None:
@@ -33,13 +34,15 @@ class BusyIntegral:
         """Take new samples, in any order; return the busy seconds and the number of gaps."""
         by_time = {sample.time_us: sample for sample in samples if sample.time_us > self.last_us}
         new = [by_time[time_us] for time_us in sorted(by_time)]
-        if new and not self.last_us:
-            self.last_us = new.pop(0).time_us
         if not new:
             return 0.0, 0
-        times = [self.last_us, *(sample.time_us for sample in new)]
+        is_first = not self.last_us
+        times = [*([] if is_first else [self.last_us]), *(sample.time_us for sample in new)]
         steps = [(after - before) / MICROSECONDS for before, after in pairwise(times)]
         self._steps.extend(steps)
+        self.last_us = times[-1]
+        if is_first:
+            return 0.0, 0
         longest = max(GAP_PERIODS * statistics.median(self._steps), GAP_SECONDS)
         seconds, gaps = 0.0, 0
         for step, sample in zip(steps, new, strict=True):
@@ -47,7 +50,6 @@ class BusyIntegral:
                 gaps += 1
             else:
                 seconds += step * sample.percent / 100
-        self.last_us = times[-1]
         return seconds, gaps
 
 

@@ -1,6 +1,6 @@
 """What the collector needs of a GPU driver, and what the driver answers with.
 
-There are two: NVML (`nvml.py`) and the simulation (`simulation.py`).
+NVML is one (`nvml.py`). Another is a class beside it that answers in the same terms.
 """
 
 from collections.abc import Sequence

@@ -11,4 +11,3 @@ class GpuSettings:
     min_age_seconds: float = 1.0
     slow_interval_seconds: float = 30.0
     timeout_seconds: float = 5.0
-    simulated: int = 0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from exporter.gpu.attribution import Attribution
+from exporter.gpu.attribution import busy_of_ours, memory_of_ours
 from exporter.gpu.counters import BusyIntegral, Registers
 from exporter.gpu.driver import (
     Accumulator,
@@ -71,7 +71,6 @@ class GpuThread:
         self._settings = settings
         self._recorder = recorder
         self._visibility = visibility
-        self._attribution = Attribution()
         self._versions: Versions | None = None
         self._gpus: dict[str, _Gpu] = {}
         self._registers = Registers()
@@ -120,8 +119,13 @@ class GpuThread:
                 logger.info("no GPU is shown: %s", missing)
                 self._snapshots.publish([("devices", (), 0.0)], is_lasting=True)
                 time.sleep(LOOK_AGAIN_SECONDS)
-            except (DriverBroken, DeviceLost) as broken:
-                logger.warning("the GPU driver is opened anew in %.0f s: %s", back_off, broken)
+            except Exception as broken:
+                # A defect of ours as well: without this thread the rows would never come back.
+                is_expected = isinstance(broken, (DriverBroken, DeviceLost))
+                logger.warning(
+                    "the GPU driver is opened anew in %.0f s: %s",
+                    back_off, broken, exc_info=not is_expected,
+                )  # fmt: skip
                 self._count_errors()
                 self._snapshots.publish(self._broken_rows(), is_whole=False, is_lasting=True)
                 self._watcher.end()
@@ -200,7 +204,7 @@ class GpuThread:
     def _memory_of_processes(self, gpu: _Gpu, fast: Reading) -> list[Shown]:
         if gpu.slow.processes is None:
             return []
-        ours = self._attribution.memory_of_ours(gpu.slow.processes, gpu.device, self._view)
+        ours = memory_of_ours(gpu.slow.processes, gpu.device, self._view)
         if ours is None:
             return []
         uuid = gpu.device.uuid
@@ -225,7 +229,7 @@ class GpuThread:
             newest = max(one.time_us for one in busy)
             if gpu.process_last_us:
                 seconds = (newest - gpu.process_last_us) / 1e6
-                percent = self._attribution.busy_of_ours(busy, gpu.device, self._view)
+                percent = busy_of_ours(busy, gpu.device, self._view)
                 if percent is not None:
                     self._inc(
                         "serving_sm_busy_seconds_total", gpu.device.uuid, seconds * percent / 100

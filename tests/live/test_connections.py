@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from tests.live.servers import Server, start_server
 TIMEOUT_SECONDS = 10
 MOST_CONNECTIONS = 2000  # of one front-end
 OTHER_DESCRIPTORS = 100
+PLACES = 20
 BODY_BYTES = 100 << 20
 # What is dropped of a body, and what the kernel's buffers hold of it on both sides.
 MOST_SENT_BYTES = 16 << 20
@@ -73,22 +74,22 @@ def test_longest_idle_connection_gives_way_to_a_new_one(models: Path, tmp_path: 
             idle[-1].recv(1)
 
 
+@contextmanager
+def small_server(models: Path, folder: Path, model: str) -> Iterator[Server]:
+    """Run a server with one front-end that has few places for connections."""
+    most = OTHER_DESCRIPTORS + PLACES
+    served = {model: models / model}
+    with start_server(served, folder, "--workers=1", most_descriptors=most) as server:
+        yield server
+
+
 def test_connections_that_have_been_busy_give_way_once_they_are_idle(
     models: Path, tmp_path: Path
 ) -> None:
-    places = 20
-    with (
-        start_server(
-            {"nap": models / "nap"},
-            tmp_path,
-            "--workers=1",
-            most_descriptors=OTHER_DESCRIPTORS + places,
-        ) as server,
-        ExitStack() as connections,
-    ):
+    with small_server(models, tmp_path, "nap") as server, ExitStack() as connections:
         body = b'{"instances":[2.0]}'
         head = f"POST /v1/models/nap:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
-        busy = [connections.enter_context(connect(server)) for _ in range(places)]
+        busy = [connections.enter_context(connect(server)) for _ in range(PLACES)]
         for connection in busy:
             connection.sendall(head.encode() + b"\r\n\r\n" + body)
         waiting = connections.enter_context(connect(server))
@@ -100,19 +101,10 @@ def test_connections_that_have_been_busy_give_way_once_they_are_idle(
 
 
 def test_burst_of_silent_connections_keeps_nobody_out(models: Path, tmp_path: Path) -> None:
-    places = 20
-    with (
-        start_server(
-            {"half": models / "half"},
-            tmp_path,
-            "--workers=1",
-            most_descriptors=OTHER_DESCRIPTORS + places,
-        ) as server,
-        ExitStack() as connections,
-    ):
+    with small_server(models, tmp_path, "half") as server, ExitStack() as connections:
         (front_end,) = server.pids("frontend")
         os.kill(front_end, signal.SIGSTOP)
-        for _ in range(3 * places):
+        for _ in range(3 * PLACES):
             connections.enter_context(connect(server))
         os.kill(front_end, signal.SIGCONT)
 

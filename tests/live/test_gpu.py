@@ -304,26 +304,38 @@ def test_values_that_are_none_are_left_out(gpus: Gpus, store: Path):
 def test_busy_seconds_are_the_integral_of_the_samples_and_survive_the_exporter(
     gpus: Gpus, store: Path
 ):
-    samples = [f"sample 0 gpu {1_000_000 + 100_000 * n} {10 * n}" for n in range(11)]
-    gpus.say(WHOLE, *samples)
+    before = [f"sample 0 gpu {100_000 * n} 100" for n in range(1, 11)]
+    samples = [*before, *(f"sample 0 gpu {1_000_000 + 100_000 * n} {10 * n}" for n in range(1, 11))]
+    later = [*samples, "sample 0 gpu 5000000 100", "sample 0 gpu 5100000 50"]
+    gpus.say(WHOLE, *before)
     name = "busy_seconds_total"
+
+    def counted() -> float | None:
+        return scrape(running).get(name, gpu_uuid=UUID)
+
     with exporter_of(gpus, store) as running:
-        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID), "samples are counted")
-        first = scrape(running).get(name, gpu_uuid=UUID)
+        wait_for(lambda: counted() == 0, "the baseline is taken")
+        gpus.say(WHOLE, *samples)
+        wait_for(counted, "samples are counted")
+        first = counted()
         # Three seconds of which nobody knows anything, then a tenth more.
-        gpus.say(WHOLE, *samples, "sample 0 gpu 5000000 100", "sample 0 gpu 5100000 50")
-        wait_for(lambda: (scrape(running).get(name, gpu_uuid=UUID) or 0) > first, "more came")
+        gpus.say(WHOLE, *later)
+        wait_for(lambda: counted() != first, "more came")
         second = scrape(running)
     with exporter_of(gpus, store) as running:
-        wait_for(lambda: scrape(running).get("up", gpu_uuid=UUID) == 1, "another exporter")
-        third = scrape(running).get(name, gpu_uuid=UUID)
+        wait_for(lambda: gpus.calls()["nvmlInitWithFlags"] == 2, "another exporter")
+        wait_for(lambda: scrape(running).get("up", gpu_uuid=UUID) == 1, "it has read")
+        third = counted()
+        gpus.say(WHOLE, *later, "sample 0 gpu 5200000 100")
+        wait_for(lambda: counted() != third, "it goes on")
+        fourth = counted()
 
     assert first == pytest.approx(0.1 * sum(n / 10 for n in range(1, 11)))
     assert second.get(name, gpu_uuid=UUID) == pytest.approx(first + 0.05)
     assert 1 == second.get("errors_total", error="sample_gap")
-    # It begins with the newest baseline: what it finds in the buffer it has counted before.
-    assert third is not None
-    assert third >= second.get(name, gpu_uuid=UUID)
+    # What lies in the driver's buffer has been counted by the one before.
+    assert third == second.get(name, gpu_uuid=UUID)
+    assert fourth == pytest.approx(third + 0.1)
 
 
 def test_register_that_starts_anew_goes_on_counting(gpus: Gpus, store: Path):

@@ -37,6 +37,7 @@ WALLS = {
     "exporter/block/layout.py": "whatever another process's entry brings about, it is left out",
     "exporter/collectors/base.py": "a collector that raises costs its own rows only",
     "exporter/gpu/calls.py": "whatever the binding of NVML raises, the driver is opened anew",
+    "exporter/gpu/thread.py": "a defect must not end the thread that reads the GPUs",
     "exporter/registry_copies.py": "a program's own collector that raises costs its own rows only",
     "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
     "serving/runner/batcher.py": "what a model raises fails its batch only",
