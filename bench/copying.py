@@ -36,7 +36,10 @@ def _serve(caller: socket.socket, runner: socket.socket, line: threading.Lock) -
     received = b""
     while True:
         while b"\r\n\r\n" not in received:
-            piece = caller.recv(PIECE_BYTES)
+            try:
+                piece = caller.recv(PIECE_BYTES)
+            except ConnectionResetError:
+                return  # That is how wrk ends.
             if not piece:
                 return
             received += piece
