@@ -1,6 +1,7 @@
 """The exporter process: `inferometer exporter`, alone or started by `inferometer serve`."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
 from exporter.errors import ExporterError, SettingsError, StoreError
+from exporter.gpu.relay import remove_relayed
 from exporter.http import ExporterServer, Site, listen
 from exporter.log import start_logging
 from exporter.null_recorder import NullRecorder
@@ -20,6 +22,8 @@ from exporter.scrape import Scraper
 from exporter.settings import ExporterSettings, WebSettings, read_settings
 from exporter.web_config import WebConfigFile
 
+# EX_TEMPFAIL of sysexits.h: whoever looks after this process starts another.
+ANOTHER_TAKES_OVER = 75
 FOLD_SECONDS = 2.0
 TICK_SECONDS = 1.0
 # How long the processes of a supervisor that was killed may take to end before the store is
@@ -65,10 +69,24 @@ def _run(settings: ExporterSettings) -> None:
     web = settings.web
     config = WebConfigFile(web.config_file)
     recorder = _open_recorder(settings)
-    collectors = replace(settings.collectors, recorder=lambda: recorder)
+    listeners = _listeners(web)
+
+    def leave(cause: str) -> None:
+        """End at once. Until all threads have ended what is open stays open: it is closed."""
+        recorder.note_exit(cause)
+        recorder.close()
+        for listener in listeners:
+            listener.close()
+        os._exit(ANOTHER_TAKES_OVER)
+
+    remove_relayed(settings.store_path)
+    collectors = replace(settings.collectors, recorder=lambda: recorder, leave=leave)
     scraper = Scraper(settings.store_path, collectors, folds=True, settings=settings.exposition)
-    site = Site(scraper, config, metrics_path=web.telemetry_path, max_requests=web.max_requests)
-    servers = [ExporterServer(listener, site) for listener in _listeners(web)]
+    site = Site(
+        scraper, config,
+        metrics_path=web.telemetry_path, max_requests=web.max_requests, remark=_remark(settings),
+    )  # fmt: skip
+    servers = [ExporterServer(listener, site) for listener in listeners]
     scraper.families()  # Ready means that the store could be merged.
     scheme = "https" if config.current().tls else "http"
     for server in servers:
@@ -87,6 +105,11 @@ def _run(settings: ExporterSettings) -> None:
     recorder.close()
     if settings.removes_abandoned_store:
         _remove_abandoned_store(settings)
+
+
+def _remark(settings: ExporterSettings) -> str:
+    gpu = settings.collectors.gpu
+    return "The GPUs are simulated." if gpu is not None and gpu.simulated else ""
 
 
 def _open_recorder(settings: ExporterSettings) -> Recorder:
@@ -112,7 +135,7 @@ def _remove_abandoned_store(settings: ExporterSettings) -> None:
     Its other processes end first, then the store goes.
     """
     # Without a GPU collector: this only tidies up.
-    quiet = replace(settings.collectors, gpu=None)
+    quiet = replace(settings.collectors, gpu=None, store_path=None)
     reader = Scraper(settings.store_path, quiet, folds=True)
     deadline = time.monotonic() + ABANDONED_SECONDS
     while time.monotonic() < deadline:

@@ -47,11 +47,16 @@ class Site:
         *,
         metrics_path: str = "/metrics",
         max_requests: int = 0,
+        remark: str = "",
     ) -> None:
-        """`max_requests` scrapes may be under way at once; 0 is no limit."""
+        """`max_requests` scrapes may be under way at once; 0 is no limit.
+
+        `remark` stands on the page for people.
+        """
         self.scraper = scraper
         self.config = config or WebConfigFile(None)
         self.metrics_path = metrics_path
+        self.remark = remark
         self.authenticator = Authenticator()
         self.rate_limit = RateLimit()
         self.scrapes = threading.BoundedSemaphore(max_requests) if max_requests else None
@@ -196,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._metrics()
             site.last_scrape.note()
         elif path == "/":
-            self._answer(200, landing_page(site.metrics_path, site.scraper), HTML)
+            self._answer(200, landing_page(site.metrics_path, site.scraper, site.remark), HTML)
         else:
             self._answer(404, f"no such path; there are: {', '.join(site.paths)}\n")
 

@@ -25,6 +25,9 @@ from exporter.scrape import ExpositionSettings
 
 DEFAULT_ADDRESS = "127.0.0.1:8502"  # loopback unless told otherwise
 DEFAULT_MAX_REQUESTS = 40
+# After which a hanging GPU driver has the exporter restarted, where somebody restarts it.
+SUPERVISED_HANG_SECONDS = 300.0
+MOST_SIMULATED = 64
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -85,6 +88,7 @@ def read_settings(
             _ip_addresses(parsed, "collector.backlog.address", problems),
             frozenset(name for name in COLLECTORS if not parsed[f"collector.{name}"]),
             gpu=_gpu(parsed, problems),
+            store_path=Path(parsed["store.path"]),
         ),
         log_level=LEVELS.get(_choice(parsed, "log.level", LEVELS, problems), logging.INFO),
         log_format=_choice(parsed, "log.format", FORMATS, problems),
@@ -97,11 +101,20 @@ def read_settings(
 
 
 def _gpu(parsed: Mapping[str, Any], problems: list[str]) -> GpuSettings:
+    is_supervised = parsed["web.listen-descriptor"] is not None
+    hang_restart = SUPERVISED_HANG_SECONDS if is_supervised else 0.0
+    if parsed["gpu.hang-restart"]:
+        hang_restart = _number(parsed, "gpu.hang-restart", problems)
+    simulated = _whole(parsed, "gpu.simulate", problems)
+    if simulated > MOST_SIMULATED:
+        problems.append(f"--gpu.simulate: more than {MOST_SIMULATED} GPUs")
     return GpuSettings(
         interval_seconds=_positive(parsed, "gpu.interval", problems),
         min_age_seconds=_number(parsed, "gpu.min-age", problems),
         slow_interval_seconds=_positive(parsed, "gpu.slow-interval", problems),
         timeout_seconds=_positive(parsed, "gpu.timeout", problems),
+        hang_restart_seconds=hang_restart,
+        simulated=simulated,
     )
 
 
@@ -214,6 +227,13 @@ def _parser(environment: Mapping[str, str], problems: list[str]) -> argparse.Arg
     add.text("gpu.min-age", "1", "SECONDS", "age up to which a reading serves another scrape")
     add.text("gpu.slow-interval", "30", "SECONDS", "how often what takes long is read")
     add.text("gpu.timeout", "5", "SECONDS", "after which a call of the driver is stuck")
+    add.text(
+        "gpu.hang-restart",
+        "",
+        "SECONDS",
+        "how long a call may hang before the exporter ends with 75; 0 for ever, 300 under serve",
+    )
+    add.text("gpu.simulate", "0", "N", "show so many simulated GPUs in place of the real ones")
     add.text("log.level", "info", "LEVEL", f"one of {', '.join(LEVELS)}")
     add.text("log.format", "logfmt", "FORMAT", f"one of {', '.join(FORMATS)}")
     # How the supervisor of `inferometer serve` hands over the socket it has bound, says how long a

@@ -43,9 +43,9 @@ def make_application() -> Application:
     client = SocketRunnerClient(settings, models_changed=models_changed)
     client.start(patience_seconds=PATIENCE_SECONDS)
     gevent.spawn(_tick, recorder)
-    scraper = Scraper(
-        store_path_of(settings), CollectorSettings(((settings.host, settings.port),)), folds=False
-    )
+    store_path = store_path_of(settings)
+    collectors = CollectorSettings(((settings.host, settings.port),), store_path=store_path)
+    scraper = Scraper(store_path, collectors, folds=False)
     limits = TimeLimits()
     # What has been built by now stays for good: the collector need not look at it again.
     gc.collect()

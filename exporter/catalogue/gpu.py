@@ -7,19 +7,15 @@ stand at the instances, everything else at the GPU. Join with `inferometer_gpu_i
 from dataclasses import replace
 
 from exporter.define import counter, gauge, info
+from exporter.gpu import names
 from exporter.gpu.driver import ERRORS
 from exporter.metric import Family, Label
 
 BY = ("exporter",)
 GPU = Label("gpu_uuid")
-CLOCKS = Label("clock", ("graphics", "sm", "memory", "video"))
-REASONS = Label(
-    "reason",
-    (
-        "idle", "application_clocks", "sw_power_cap", "hw_slowdown", "sync_boost", "sw_thermal",
-        "hw_thermal", "hw_power_brake", "display_clocks",
-    ),
-)  # fmt: skip
+CLOCK = Label("clock", tuple(names.CLOCKS))
+REASON = Label("reason", tuple(names.EVENT_REASONS))
+TIMED_REASON = Label("reason", tuple(names.EVENT_FIELDS.values()))
 
 
 def _counter(name: str, text: str, *labels: Label) -> Family:
@@ -66,14 +62,14 @@ FAMILIES = (
     _gauge(
         "temperature_threshold_celsius",
         "Temperature at which the GPU acts.",
-        GPU, Label("threshold", ("shutdown", "slowdown", "memory_max", "gpu_max")),
+        GPU, Label("threshold", tuple(names.THRESHOLDS)),
     ),
-    _gauge("clock_hertz", "Clock rate now.", GPU, CLOCKS),
-    _gauge("clock_max_hertz", "Highest clock rate.", GPU, CLOCKS),
+    _gauge("clock_hertz", "Clock rate now.", GPU, CLOCK),
+    _gauge("clock_max_hertz", "Highest clock rate.", GPU, CLOCK),
     _gauge("performance_state", "Performance state, 0 the fastest to 15.", GPU),
     _gauge("fan_ratio", "Speed of the fastest fan, of its full speed.", GPU),
-    _gauge("clock_event_active", "1 while the reason holds the clocks down.", GPU, REASONS),
-    _counter("clock_event_seconds_total", "Time in which the reason did.", GPU, REASONS),
+    _gauge("clock_event_active", "1 while the reason holds the clocks down.", GPU, REASON),
+    _counter("clock_event_seconds_total", "Time in which the reason did.", GPU, TIMED_REASON),
     _counter("pcie_transmit_bytes_total", "Bytes the GPU has sent over PCIe.", GPU),
     _counter("pcie_receive_bytes_total", "Bytes the GPU has received over PCIe.", GPU),
     _counter("pcie_replays_total", "Packets that had to be sent again over PCIe.", GPU),
@@ -82,7 +78,7 @@ FAMILIES = (
     _counter(
         "ecc_errors_total",
         "Memory errors since the driver was loaded.",
-        GPU, Label("severity", ("corrected", "uncorrected")),
+        GPU, Label("severity", tuple(names.SEVERITIES)),
     ),
     _gauge(
         "remapped_rows",

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from exporter.catalogue import CATALOGUE
@@ -28,13 +29,17 @@ class CollectorSettings:
     """What collectors are told.
 
     The serving addresses whose accept queue is shown, which collectors are off, how GPUs are read
-    (None: not by this process), and where a collector records what it counts itself.
+    (None: not by this process), where a collector records what it counts itself, the store where
+    one process finds what another has collected (None: there is no other), and how to end this
+    process, for the given cause, so that another takes its place.
     """
 
     backlog_addresses: tuple[tuple[str, int], ...] = ()
     disabled: frozenset[str] = frozenset()
     gpu: GpuSettings | None = None
     recorder: Callable[[], Recorder | None] = lambda: None
+    store_path: Path | None = None
+    leave: Callable[[str], None] = lambda _cause: None
 
 
 class Collector(Protocol):
@@ -49,10 +54,13 @@ class Collector(Protocol):
 class PartialFailure(Exception):
     """A collector has failed, but there is something that it can say. `families` is that."""
 
-    def __init__(self, families: Iterable[MergedFamily], reason: str) -> None:
-        """Say what is known and why that is not all."""
+    def __init__(
+        self, families: Iterable[MergedFamily], reason: str, *, is_logged: bool = False
+    ) -> None:
+        """Say what is known, why that is not all, and whether the log says so already."""
         super().__init__(reason)
         self.families = list(families)
+        self.is_logged = is_logged
 
 
 def family_of(name: str) -> MergedFamily:
@@ -179,7 +187,8 @@ class _Worker:
                 found = list(self._collector.collect(run.view))
             except PartialFailure as failure:
                 found, run.has_failed = failure.families, True
-                self._log("collector %s: %s", self._name, failure)
+                if not failure.is_logged:
+                    self._log("collector %s: %s", self._name, failure)
             except Exception:
                 self._log("collector %s failed; its metrics are missing", self._name, exc_info=True)
             run.end(found)

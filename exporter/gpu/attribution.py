@@ -5,43 +5,17 @@ number in it are those of a live block, and if it has the GPU's device file open
 container, a host's pid may be one of ours by chance.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.gpu.driver import Device, ProcessBusy, ProcessMemory
-from exporter.view import View
+from exporter.gpu.driver import Device
+from exporter.view import LiveProcess
 
 PROC = Path("/proc")
-OWN_ROLES = frozenset({"runner", "frontend"})
 
 
-def memory_of_ours(processes: Sequence[ProcessMemory], device: Device, view: View) -> int | None:
-    """Return the bytes that this server's processes hold; None where that cannot be known."""
-    total = 0
-    for process in processes:
-        found = is_ours(process.pid, device, view)
-        if found is None:
-            return None
-        if found:
-            if process.used_bytes is None:
-                return None
-            total += process.used_bytes
-    return total
-
-
-def busy_of_ours(processes: Iterable[ProcessBusy], device: Device, view: View) -> float | None:
-    """Return this server's share of the multiprocessors in percent; None if not known."""
-    total = 0.0
-    for process in processes:
-        found = is_ours(process.pid, device, view)
-        if found is None:
-            return None
-        total += process.percent if found else 0.0
-    return total
-
-
-def is_ours(pid: int, device: Device, view: View) -> bool | None:
-    """Return whether a pid is one of this server's; None where it cannot be looked up."""
+def is_ours(pid: int, device: Device, own: Sequence[LiveProcess]) -> bool | None:
+    """Return whether a pid is one of a server's processes; None where it cannot be looked up."""
     if pid == 0:
         return None
     place = PROC / str(pid)
@@ -53,9 +27,7 @@ def is_ours(pid: int, device: Device, view: View) -> bool | None:
     except OSError:
         return None
     is_known = any(
-        process.role in OWN_ROLES
-        and (process.pid, process.pid_namespace) == (own_number, namespace)
-        for process in view.processes
+        (process.pid, process.pid_namespace) == (own_number, namespace) for process in own
     )
     return is_known and _has_open(place / "fd", f"/dev/nvidia{device.minor}")
 

@@ -1,13 +1,15 @@
 """One call of NVML after another: what is under way, what failed how, what is not asked again."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pynvml
 
 from exporter.gpu.driver import Device, DeviceLost, DriverBroken
+from exporter.process_hooks import tell_after_fork
 
 # Not here, or not in this form: asked for once.
 UNSUPPORTED = frozenset({3, 13, 25, 26})
@@ -43,6 +45,21 @@ VALUE_TYPES = {
 
 Found = TypeVar("Found")
 
+logger = logging.getLogger(__name__)
+
+
+class ForkedError(Exception):
+    """The library was opened by the process that this one was forked from."""
+
+
+class FieldValue(NamedTuple):
+    """A field's value of a scope, such as a link, and how many bits it has."""
+
+    field: int
+    scope: int
+    value: float
+    bits: int
+
 
 class Calls:
     """Makes calls, one at a time, and judges their codes."""
@@ -53,8 +70,14 @@ class Calls:
         self._errors: list[str] = []
         self._unsupported: set[tuple[str, str, object]] = set()
         self._forbidden: dict[tuple[str, str, object], float] = {}
-        self._missing_fields: dict[str, set[int]] = {}
+        self._missing_fields: dict[str, set[tuple[int, int]]] = {}
         self._in_a_row = 0
+        self._is_usable = True
+        tell_after_fork(self)
+
+    def forget_parent(self) -> None:
+        """Make no call in a forked process: the library's state there is another process's."""
+        self._is_usable = False
 
     def take_errors(self) -> list[str]:
         """Return the errors since the last time, as values of the label."""
@@ -114,29 +137,27 @@ class Calls:
         self._in_a_row = 0
         return found
 
-    def fields(
-        self,
-        device: Device,
-        wanted: Iterable[int],
-        request_of: Callable[[Iterable[int]], list[Any]],
-    ) -> list[tuple[int, float, int]]:
-        """Return (field, value, bits) of those that answer; the others are not asked again."""
+    def fields(self, device: Device, wanted: Iterable[tuple[int, int]]) -> list[FieldValue]:
+        """Return those (field, scope) that answer; what is not supported is not asked again."""
         missing = self._missing_fields.setdefault(device.uuid, set())
-        asked = [field for field in wanted if field not in missing]
+        asked = [each for each in wanted if each not in missing]
         function = pynvml.nvmlDeviceGetFieldValues
-        found = self.ask(device.uuid, function, device.handle, request_of(asked)) if asked else None
+        found = self.ask(device.uuid, function, device.handle, asked) if asked else None
         values = []
         for one in found or ():
             if one.nvmlReturn == SUCCESS and one.valueType in VALUE_TYPES:
                 attribute, bits = VALUE_TYPES[one.valueType]
-                values.append((one.fieldId, getattr(one.value, attribute), bits))
+                value = getattr(one.value, attribute)
+                values.append(FieldValue(one.fieldId, one.scopeId, value, bits))
             elif one.nvmlReturn in UNSUPPORTED:
-                missing.add(one.fieldId)
+                missing.add((one.fieldId, one.scopeId))
             elif one.nvmlReturn not in NOTHING_NEW:
                 self.count(NAMES.get(one.nvmlReturn, "other"))
         return values
 
     def _make(self, name: str, function: Callable[..., Found], *arguments: Any) -> Found:
+        if not self._is_usable:
+            raise ForkedError
         self.in_flight = (name, time.monotonic())
         try:
             return function(*arguments)
@@ -157,6 +178,8 @@ class Calls:
         elif code not in NOTHING_NEW | {SUCCESS}:
             self.count(NAMES.get(code, "other"))
             if code in FORBIDDEN:
+                if key not in self._forbidden:
+                    logger.warning("rows are missing for want of permission: %s", message)
                 self._forbidden[key] = time.monotonic() + FORBIDDEN_SECONDS
 
     def _note_unknown(self, message: str, error: str = "unknown") -> None:

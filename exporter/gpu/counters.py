@@ -11,10 +11,44 @@ from exporter.gpu.driver import Accumulator, Sample
 MICROSECONDS = 1e6
 GAP_SECONDS = 1.0
 GAP_PERIODS = 2
+# When nothing has come for so long, the driver is asked for all that it has.
+QUIET_SECONDS = 10.0
 # Of so many steps the median is the usual one.
 USUAL_STEPS = 101
 # A register that wrapped was near its end and is near its beginning.
 WRAPPED_ABOVE, WRAPPED_BELOW = 0.75, 0.25
+
+
+class SampleClock:
+    """Knows up to which time a driver's buffer has been seen; times in microseconds.
+
+    Drivers go by the wall clock. Once that is set back, nothing is newer than what has been seen:
+    after a while without news all is asked for, and what is older says that it is to begin anew.
+    """
+
+    def __init__(self) -> None:
+        """Have seen nothing yet."""
+        self.last_us = 0
+        self._news_at = 0.0
+        self._asks_for_all = False
+
+    def since_us(self, now: float) -> int:
+        """Return after which time to ask, 0 for everything, at `now` in monotonic seconds."""
+        self._asks_for_all = now - self._news_at > QUIET_SECONDS
+        if self._asks_for_all:
+            self._news_at = now  # Asked once, and again only after as long.
+        return 0 if self._asks_for_all else self.last_us
+
+    def see(self, newest_us: int, now: float) -> int:
+        """Take note of the newest time that was answered; return the one before.
+
+        That is 0 if nothing can be said of the time between: at the first look, or after the clock
+        was set back.
+        """
+        before = self.last_us
+        if newest_us > before or (self._asks_for_all and 0 < newest_us < before):
+            self.last_us, self._news_at = newest_us, now
+        return before if newest_us >= before else 0
 
 
 class BusyIntegral:
@@ -27,21 +61,24 @@ class BusyIntegral:
 
     def __init__(self) -> None:
         """Know no sample yet."""
-        self.last_us = 0
+        self.clock = SampleClock()
         self._steps: deque[float] = deque(maxlen=USUAL_STEPS)
 
-    def add(self, samples: Sequence[Sample]) -> tuple[float, int]:
+    def add(self, samples: Sequence[Sample], now: float) -> tuple[float, int]:
         """Take new samples, in any order; return the busy seconds and the number of gaps."""
-        by_time = {sample.time_us: sample for sample in samples if sample.time_us > self.last_us}
-        new = [by_time[time_us] for time_us in sorted(by_time)]
-        if not new:
+        if not samples:
             return 0.0, 0
-        is_first = not self.last_us
-        times = [*([] if is_first else [self.last_us]), *(sample.time_us for sample in new)]
-        steps = [(after - before) / MICROSECONDS for before, after in pairwise(times)]
+        was_there = self.clock.last_us
+        before = self.clock.see(max(sample.time_us for sample in samples), now)
+        if self.clock.last_us < was_there:
+            self._steps.clear()
+            return 0.0, 1
+        by_time = {sample.time_us: sample for sample in samples if sample.time_us > before}
+        new = [by_time[time_us] for time_us in sorted(by_time)]
+        times = [*([before] if before else []), *(sample.time_us for sample in new)]
+        steps = [(after - earlier) / MICROSECONDS for earlier, after in pairwise(times)]
         self._steps.extend(steps)
-        self.last_us = times[-1]
-        if is_first:
+        if not before or not steps:
             return 0.0, 0
         longest = max(GAP_PERIODS * statistics.median(self._steps), GAP_SECONDS)
         seconds, gaps = 0.0, 0

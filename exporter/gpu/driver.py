@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from exporter.view import LiveProcess
+
 # The values of the label `error`.
 ERRORS = (
     "uninitialized", "no_permission", "driver_not_loaded", "timeout", "gpu_is_lost",
@@ -42,7 +44,8 @@ class Device:
     """A GPU, or an instance of one (MIG).
 
     `minor` is the number in the name of its device file; `parent_uuid` is that of the GPU which an
-    instance is a part of. `handle` is the driver's own.
+    instance is a part of, `gpu_instance` and `compute_instance` are its numbers there. `handle` is
+    the driver's own.
     """
 
     uuid: str
@@ -54,6 +57,8 @@ class Device:
     compute_capability: str = ""
     parent_uuid: str = ""
     has_instances: bool = False
+    gpu_instance: int | None = None
+    compute_instance: int | None = None
 
     @property
     def kind(self) -> str:
@@ -153,8 +158,14 @@ class Driver(Protocol):
     def close(self) -> None:
         """End, so that it can be opened anew; raises nothing."""
 
+    def is_replaced(self) -> bool:
+        """Return whether only another process could load the driver that is installed by now."""
+
+    def is_ours(self, pid: int, device: Device, own: Sequence[LiveProcess]) -> bool | None:
+        """Return whether a process on a GPU is one of a server's; None where that is not known."""
+
     def devices(self) -> list[Device]:
-        """Return the GPUs, each followed by its instances."""
+        """Return the GPUs that answer, each followed by its instances."""
 
     def read_once(self, device: Device) -> Reading:
         """Return what does not change."""

@@ -1,6 +1,6 @@
 """The fields that NVML is asked for in one batch, and the counters that some of them are."""
 
-from collections.abc import Iterable
+from exporter.gpu.names import EVENT_FIELDS
 
 ALL_LINKS = 0xFFFFFFFF
 MILLI = 1e-3
@@ -8,15 +8,14 @@ KIBIBYTE = 1024
 
 # Of the batch of fields: power, memory temperature, energy, PCIe replays.
 POWER, MEMORY_TEMPERATURE, ENERGY, REPLAYS = 185, 82, 83, 94
-# Nanoseconds for which each reason has held the clocks down.
-EVENT_FIELDS = {
-    74: "sw_power_cap", 76: "sync_boost", 269: "sw_thermal", 270: "hw_thermal",
-    271: "hw_power_brake",
-}  # fmt: skip
 PCIE_TRANSMIT, PCIE_RECEIVE, NVLINK_TRANSMIT, NVLINK_RECEIVE = 197, 198, 138, 139
+# With their scopes.
 FIELDS = (
-    POWER, MEMORY_TEMPERATURE, ENERGY, *EVENT_FIELDS, PCIE_TRANSMIT, PCIE_RECEIVE, REPLAYS,
-    NVLINK_TRANSMIT, NVLINK_RECEIVE,
+    *((field, 0) for field in (
+        POWER, MEMORY_TEMPERATURE, ENERGY, *EVENT_FIELDS, PCIE_TRANSMIT, PCIE_RECEIVE, REPLAYS,
+    )),
+    (NVLINK_TRANSMIT, ALL_LINKS),
+    (NVLINK_RECEIVE, ALL_LINKS),
 )  # fmt: skip
 
 # What no hardware exceeds in a second.
@@ -35,11 +34,3 @@ REGISTERS = {
         for field, reason in EVENT_FIELDS.items()
     },
 }
-
-
-def request_of(fields: Iterable[int]) -> list[object]:
-    """Return the fields as pynvml is asked for them; those of all links have a scope."""
-    return [
-        (field, ALL_LINKS) if field in {NVLINK_TRANSMIT, NVLINK_RECEIVE} else field
-        for field in fields
-    ]

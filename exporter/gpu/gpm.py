@@ -27,10 +27,7 @@ class Gpm:
         self._samples: list[Any] = []
         self._taken = [0.0, 0.0]
         self._last: dict[str, float] = {}
-        self._gpu_instance: int | None = None
-        if device.parent_uuid:
-            self._gpu_instance = self._ask(pynvml.nvmlDeviceGetGpuInstanceId, device.handle)
-        else:
+        if not device.parent_uuid:
             support = self._ask(pynvml.nvmlGpmQueryDeviceSupport, device.handle)
             if support is None or not support.isSupportedDevice:
                 return
@@ -69,13 +66,15 @@ class Gpm:
 
     def _take(self) -> object:
         sample = self._samples[1]
-        if self._gpu_instance is None:
+        if not self._device.parent_uuid:
             return self._ask(pynvml.nvmlGpmSampleGet, self._device.handle, sample)
+        if self._device.gpu_instance is None:
+            return None
         # The parent's handle; the instance by its number.
         parent = self._ask(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, self._device.handle)
         if parent is None:
             return None
-        return self._ask(pynvml.nvmlGpmMigSampleGet, parent, self._gpu_instance, sample)
+        return self._ask(pynvml.nvmlGpmMigSampleGet, parent, self._device.gpu_instance, sample)
 
     def _ask(self, function: Callable[..., Found], *arguments: Any) -> Found | None:
         return self._calls.ask(self._device.uuid, function, *arguments)

@@ -1,24 +1,27 @@
 """Which GPUs there are, and what is known of each for as long as NVML is open."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pynvml
 
 from exporter.gpu.calls import Calls
-from exporter.gpu.driver import Device
+from exporter.gpu.driver import Device, DeviceLost
 
 # The binding decodes what it returns, and fails where that is no UTF-8.
 _NAME = getattr(pynvml.nvmlDeviceGetName, "__wrapped__", pynvml.nvmlDeviceGetName)
 
 
 def find_devices(calls: Calls) -> list[Device]:
-    """Return the GPUs, each followed by its instances. Raises DriverBroken or DeviceLost."""
+    """Return the GPUs that answer, each followed by its instances. Raises DriverBroken."""
     count = calls.must("nvmlDeviceGetCount_v2", pynvml.nvmlDeviceGetCount)
     found: list[Device] = []
     for index in range(count):
-        handle = calls.ask(f"index {index}", pynvml.nvmlDeviceGetHandleByIndex, index)
-        if handle is not None:
-            found += _with_instances(calls, index, handle)
+        # One that is lost has had its log line, or was never known.
+        with contextlib.suppress(DeviceLost):
+            handle = calls.ask(f"index {index}", pynvml.nvmlDeviceGetHandleByIndex, index)
+            if handle is not None:
+                found += _with_instances(calls, index, handle)
     return found
 
 
@@ -48,13 +51,16 @@ def _instances(calls: Calls, gpu: Device) -> Iterator[Device]:
     ):
         # A hole where there is no instance of that number.
         handle = calls.ask(gpu.uuid, pynvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu.handle, number)
-        uuid = None
-        if handle is not None:
-            uuid = calls.ask(f"{gpu.uuid} {number}", pynvml.nvmlDeviceGetUUID, handle)
+        if handle is None:
+            continue
+        key = f"{gpu.uuid} {number}"
+        uuid = calls.ask(key, pynvml.nvmlDeviceGetUUID, handle)
         if uuid:
             yield Device(
                 text_of(uuid), gpu.name, handle, minor=gpu.minor, parent_uuid=gpu.uuid,
                 pci_bus_id=gpu.pci_bus_id, compute_capability=gpu.compute_capability,
+                gpu_instance=calls.ask(key, pynvml.nvmlDeviceGetGpuInstanceId, handle),
+                compute_instance=calls.ask(key, pynvml.nvmlDeviceGetComputeInstanceId, handle),
             )  # fmt: skip
 
 

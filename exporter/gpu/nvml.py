@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from exporter.gpu import fields
+from exporter.gpu import attribution, fields, library
 from exporter.gpu.calls import VALUE_TYPES, Calls
 from exporter.gpu.driver import (
     Accumulator,
@@ -26,6 +26,9 @@ from exporter.gpu.driver import (
 from exporter.gpu.events import open_events
 from exporter.gpu.gpm import Gpm
 from exporter.gpu.inventory import find_devices, text_of
+from exporter.gpu.names import CLOCKS, EVENT_REASONS, SEVERITIES, THRESHOLDS
+from exporter.gpu.nvlink import NvLinks
+from exporter.view import LiveProcess
 
 MEGA = 1e6
 PERCENT = 100
@@ -35,15 +38,6 @@ GPU_SAMPLES, MEMORY_SAMPLES = 1, 2
 VOLATILE = 0
 NO_PERFORMANCE_STATE = 32
 NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
-
-CLOCKS = {"graphics": 0, "sm": 1, "memory": 2, "video": 3}
-THRESHOLDS = {"shutdown": 0, "slowdown": 1, "memory_max": 2, "gpu_max": 3}
-SEVERITIES = {"corrected": 0, "uncorrected": 1}
-EVENT_REASONS = {
-    "idle": 0x1, "application_clocks": 0x2, "sw_power_cap": 0x4, "hw_slowdown": 0x8,
-    "sync_boost": 0x10, "sw_thermal": 0x20, "hw_thermal": 0x40, "hw_power_brake": 0x80,
-    "display_clocks": 0x100,
-}  # fmt: skip
 
 # Beyond these a value is no measurement.
 COLDEST, HOTTEST, MOST_WATTS, MOST_HERTZ = -50, 200, 5_000, 10e9
@@ -60,6 +54,7 @@ class NvmlDriver:
         """Open nothing yet."""
         self._calls = Calls()
         self._gpm: dict[str, Gpm] = {}
+        self._links: dict[str, NvLinks] = {}
 
     @property
     def in_flight(self) -> tuple[str, float] | None:
@@ -69,7 +64,7 @@ class NvmlDriver:
     def open(self) -> Versions:
         """Load the library and initialise it. Raises DriverMissing or DriverBroken."""
         self._calls = Calls()
-        self._gpm = {}
+        self._gpm, self._links = {}, {}
         try:
             self._calls.must("nvmlInitWithFlags", pynvml.nvmlInitWithFlags, 0)
         except pynvml.NVMLError as error:
@@ -84,6 +79,14 @@ class NvmlDriver:
     def close(self) -> None:
         """Give the library up."""
         self._calls.quietly("nvmlShutdown", pynvml.nvmlShutdown)
+
+    def is_replaced(self) -> bool:
+        """Return whether another library lies where the mapped one did."""
+        return library.is_replaced()
+
+    def is_ours(self, pid: int, device: Device, own: Sequence[LiveProcess]) -> bool | None:
+        """Return whether a pid is one of a server's processes; None if it cannot be looked up."""
+        return attribution.is_ours(pid, device, own)
 
     def take_errors(self) -> list[str]:
         """Return the errors since the last time."""
@@ -217,15 +220,15 @@ class NvmlDriver:
 
     def _read_fields(self, device: Device, reading: Reading) -> None:
         """Read the batch of fields, each of which has its own code, and what stands in for them."""
-        found = self._calls.fields(device, fields.FIELDS, fields.request_of)
-        values = {field: value for field, value, _ in found}
+        found = self._calls.fields(device, fields.FIELDS)
+        values = {one.field: one.value for one in found}
         power = values.get(fields.POWER)
         if power is None:
             power = self._of(device, pynvml.nvmlDeviceGetPowerUsage)
         self._add(reading, "power_watts", "", power, fields.MILLI, 0, MOST_WATTS)
         degrees = values.get(fields.MEMORY_TEMPERATURE)
         self._add(reading, "temperature_celsius", "memory", degrees, 1, COLDEST, HOTTEST)
-        widths = {field: width for field, _, width in found}
+        widths = {one.field: one.bits for one in found}
         if fields.ENERGY not in values:
             energy = self._of(device, pynvml.nvmlDeviceGetTotalEnergyConsumption)
             if energy is not None:
@@ -238,6 +241,9 @@ class NvmlDriver:
             if field in values and values[field] not in NOT_AVAILABLE:
                 read = Accumulator(name, label, int(values[field]), unit, widths[field], most)
                 reading.accumulators.append(read)
+        if fields.NVLINK_TRANSMIT not in values and fields.NVLINK_RECEIVE not in values:
+            links = self._links.setdefault(device.uuid, NvLinks(self._calls, device))
+            reading.accumulators += links.read()
 
     def _read_remapped(self, device: Device, reading: Reading) -> None:
         found = self._of(device, pynvml.nvmlDeviceGetRemappedRows)

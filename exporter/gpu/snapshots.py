@@ -50,8 +50,13 @@ class Snapshots:
         """Return when a scrape wants a newer one, or after so many seconds."""
         self._wanted.wait(seconds)
 
-    def fresh(self) -> Snapshot | None:
-        """Return one that is young enough, waiting a little for it; None without any."""
+    def wait_for_another(self, seconds: float) -> None:
+        """Return when there is a newer one than now, or after so many seconds."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def refresh(self) -> None:
+        """Wait a little for one that is young enough, unless there is one."""
         wanted_from = time.monotonic() - self._min_age_seconds
         deadline = time.monotonic() + FRESH_SECONDS
         with self._changed:
@@ -60,6 +65,10 @@ class Snapshots:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
+
+    def latest(self) -> Snapshot | None:
+        """Return the last one; None without any, or if it is too old to be shown."""
+        with self._changed:
             is_fit = self._is_from(time.monotonic() - self._max_age_seconds)
             return self._latest if is_fit else None
 

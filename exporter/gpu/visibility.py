@@ -3,11 +3,16 @@
 The rules are those of the CUDA programming guide: the list ends at its first invalid entry.
 """
 
+import re
 from collections.abc import Sequence
 
 from exporter.gpu.driver import Device
 
 BY_BUS = "PCI_BUS_ID"
+# How drivers before R470 call an instance.
+OLD_INSTANCE = re.compile(
+    r"MIG-(?P<parent>GPU-[0-9a-f-]+)/(?P<gpu>[0-9]{1,4})/(?P<compute>[0-9]{1,4})"
+)
 
 
 class Visibility:
@@ -68,7 +73,11 @@ def _numbered(gpus: Sequence[Device]) -> list[tuple[str, int]]:
 
 
 def _is_meant(entry: str, device: Device) -> bool:
-    """Return whether a UUID, or the beginning of one, means a device."""
+    """Return whether a UUID, the beginning of one, or an instance's old name means a device."""
+    old = OLD_INSTANCE.fullmatch(entry)
+    if old is not None:
+        meant = (old["parent"], int(old["gpu"]), int(old["compute"]))
+        return meant == (device.parent_uuid, device.gpu_instance, device.compute_instance)
     if entry.startswith(("GPU-", "MIG-")) and len(entry) > len("GPU-"):
         return device.uuid.startswith(entry)
     return False

@@ -7,11 +7,11 @@ those of https://docs.nvidia.com/deploy/xid-errors/.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from exporter.gpu.counts import Counts
 from exporter.gpu.driver import Device, Driver, DriverBroken, EventStream
 from exporter.metric import OTHER
-from exporter.recorder import Recorder
 
 WAIT_SECONDS = 1.0
 FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 1.0, 30.0
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 class XidWatcher:
     """Waits for events in a thread of its own, for as long as the driver stays open."""
 
-    def __init__(self, driver: Driver, recorder: Callable[[], Recorder | None]) -> None:
-        """Record where `recorder` says, as soon as it says so."""
+    def __init__(self, driver: Driver, counts: Counts) -> None:
+        """Watch nothing yet."""
         self._driver = driver
-        self._recorder = recorder
+        self._counts = counts
         self._kinds: dict[str, set[str]] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -73,15 +73,11 @@ class XidWatcher:
         events.close()
 
     def _count(self, uuid: str, xid: str, *, times: int) -> None:
-        recorder = self._recorder()
-        if recorder is None:
-            return
         kinds = self._kinds.setdefault(uuid, set())
         if xid not in kinds and len(kinds) >= MOST_KINDS:
             xid = OTHER
         else:
             kinds.add(xid)
-        recorder.child("inferometer_gpu_xid_errors_total", gpu_uuid=uuid, xid=xid).inc(times)
+        self._counts.inc("xid_errors_total", times, gpu_uuid=uuid, xid=xid)
         if times:
-            name = "inferometer_gpu_xid_last_timestamp_seconds"
-            recorder.child(name, gpu_uuid=uuid, xid=xid).set(time.time())
+            self._counts.set("xid_last_timestamp_seconds", time.time(), gpu_uuid=uuid, xid=xid)

@@ -316,8 +316,9 @@ typedef struct { unsigned id, scope; long long timestamp, latency; unsigned type
 _Static_assert(sizeof(Field) == 40, "field value");
 int nvmlDeviceGetFieldValues(Device *d, int n, Field *fields) BODY(nvmlDeviceGetFieldValues, d, {
   for (int i = 0; i < n; i++) {
-    /* f83=3:5000 is field 83 of value type 3; f83=15! fails with code 15. */
+    /* f83=3:5000 is field 83 of value type 3; f83=15! fails with code 15; f202s1 is of scope 1. */
     char key[32]; snprintf(key, sizeof key, "f%u", fields[i].id);
+    if (fields[i].scope && fields[i].scope != ~0u) snprintf(key, sizeof key, "f%us%u", fields[i].id, fields[i].scope);
     memset(&fields[i].value, 0xAA, sizeof(Number));  /* What is beside the value is garbage. */
     pthread_mutex_lock(&lock);
     Value *v = find(d, key);

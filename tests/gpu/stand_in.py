@@ -1,4 +1,4 @@
-"""Simulated GPUs: the C library of tests/nvml, scripted by a file that a test writes."""
+"""Stand-in GPUs: the library built from nvml.c, scripted by a file that a test writes."""
 
 import subprocess
 from collections import Counter
@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.live.exporters import Exporter, exporter
+from tests.live.servers import Samples, samples_of
 
-SOURCE = Path(__file__).parents[1] / "nvml" / "nvml.c"
+SOURCE = Path(__file__).parent / "nvml.c"
 LIBRARY = "libnvidia-ml.so.1"
 UUID = "GPU-00000000-1111-2222-3333-444444444444"
 FLAGS = ("--gpu.interval=0.2", "--gpu.min-age=0", "--gpu.slow-interval=0.2")
@@ -29,8 +28,6 @@ WHOLE = (
     " f83=3:123456 f74=3:5000000000 f76=3:1000000 f269=3:2500000000 f270=3:0 f271=3:7000000000"
     " f197=3:1000 f198=3:2000 f94=1:7 f138=3:10 f139=3:20"
 )
-
-Labels = frozenset[tuple[str, str]]
 
 
 class Gpus:
@@ -66,11 +63,7 @@ class Reading:
     """The samples of one scrape."""
 
     def __init__(self, text: str) -> None:
-        self._found: dict[tuple[str, Labels], float] = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        self._found = samples_of(text)
 
     def get(self, name: str, **labels: str) -> float | None:
         """Return a GPU's row, by its name without the prefix; None where there is none."""
@@ -113,8 +106,9 @@ def build(folder: Path, *hidden: str) -> Path:
 
 @contextmanager
 def exporter_of(gpus: Gpus, store: Path, *flags: str, **environment: str) -> Iterator[Exporter]:
-    """Run an exporter on simulated GPUs."""
-    with exporter(store, *FLAGS, *flags, **gpus.environment, **environment) as running:
+    """Run an exporter on stand-in GPUs."""
+    variables = {**gpus.environment, **environment}
+    with exporter(store, *FLAGS, *flags, **variables) as running:
         yield running
 
 
@@ -122,3 +116,12 @@ def scrape(running: Exporter, flags: Iterable[str] = ()) -> Reading:
     """Return what an exporter shows of the GPUs."""
     _, _, body = running.get("/metrics" + "".join(flags))
     return Reading(body.decode())
+
+
+def gpu_rows(samples: Samples) -> dict[tuple[str, str], float]:
+    """Return the rows that have no label but the GPU's, by name without prefix and by GPU."""
+    rows = {}
+    for (name, labels), value in samples.items():
+        if name.startswith("inferometer_gpu_") and {"gpu_uuid"} == {key for key, _ in labels}:
+            rows[name.removeprefix("inferometer_gpu_"), dict(labels)["gpu_uuid"]] = value
+    return rows

@@ -34,7 +34,7 @@ def test_integral_is_exact_however_the_stream_is_cut(
         # Each time the driver gives some again, in any order.
         batch = samples[max(0, begin - 3) : end]
         random.Random(seed).shuffle(batch)
-        found, gaps = integral.add(batch)
+        found, gaps = integral.add(batch, 0.0)
         seconds += found
         assert gaps == 0
 
@@ -45,9 +45,9 @@ def test_integral_is_exact_however_the_stream_is_cut(
 
 def test_gap_is_left_out_and_counted():
     integral = BusyIntegral()
-    integral.add(stream([50] * 20))
+    integral.add(stream([50] * 20), 0.0)
 
-    seconds, gaps = integral.add(stream([100, 100], start_us=START_US + 60_000_000))
+    seconds, gaps = integral.add(stream([100, 100], start_us=START_US + 60_000_000), 0.0)
 
     assert (seconds, gaps) == (pytest.approx(0.1), 1)
 
@@ -55,23 +55,46 @@ def test_gap_is_left_out_and_counted():
 def test_slow_driver_has_no_gaps():
     integral = BusyIntegral()
     samples = [Sample(START_US + 1_500_000 * n, 100) for n in range(10)]
-    integral.add(samples[:1])
+    integral.add(samples[:1], 0.0)
 
-    assert (pytest.approx(13.5), 0) == integral.add(samples)
+    assert (pytest.approx(13.5), 0) == integral.add(samples, 0.0)
 
 
 def test_what_lies_in_the_buffer_at_first_is_not_counted():
     integral = BusyIntegral()
 
-    assert (0.0, 0) == integral.add(stream([100] * 50))
-    assert (pytest.approx(0.1), 0) == integral.add(stream([100] * 51))
+    assert (0.0, 0) == integral.add(stream([100] * 50), 0.0)
+    assert (pytest.approx(0.1), 0) == integral.add(stream([100] * 51), 0.0)
 
 
 def test_clock_set_back_counts_nothing_twice():
     integral = BusyIntegral()
-    integral.add(stream([50] * 10))
+    integral.add(stream([50] * 10), 0.0)
 
-    assert (0.0, 0) == integral.add(stream([50] * 10, start_us=START_US - 5_000_000))
+    assert (0.0, 0) == integral.add(stream([50] * 10, start_us=START_US - 5_000_000), 0.0)
+
+
+def test_clock_set_back_is_noticed_by_asking_for_all():
+    integral = BusyIntegral()
+    integral.add(stream([50] * 10), 0.0)
+    back = START_US - 5_000_000
+
+    # Nothing has come for a while: all is asked for, once, and it begins anew.
+    assert integral.clock.since_us(9.0) == START_US + 9 * PERIOD_US
+    assert integral.clock.since_us(10.5) == 0
+    assert (0.0, 1) == integral.add(stream([50] * 10, start_us=back), 10.5)
+    assert integral.clock.since_us(10.6) == back + 9 * PERIOD_US
+    assert (pytest.approx(0.05), 0) == integral.add(stream([50] * 11, start_us=back), 10.7)
+
+
+def test_quiet_driver_is_asked_for_all_now_and_then_and_counts_nothing_twice():
+    integral = BusyIntegral()
+    integral.add(stream([100] * 10), 0.0)
+
+    assert [integral.clock.since_us(now) == 0 for now in (10.5, 11.0, 20.0, 21.0)] == [
+        True, False, False, True,
+    ]  # fmt: skip
+    assert (0.0, 0) == integral.add(stream([100] * 10), 21.0)
 
 
 def read(raw: int, *, bits: int = 32, most: float = 3000.0, unit: float = 0.001) -> Accumulator:

@@ -10,8 +10,16 @@ M = "MIG-eeee5555"
 ALL = {A: 0, B: 1, C: 2}
 
 
-def gpu(uuid: str, bus: str, name: str = "H200", parent: str = "") -> Device:
-    return Device(uuid, name, None, pci_bus_id=bus, parent_uuid=parent)
+def gpu(uuid: str, bus: str, name: str = "H200") -> Device:
+    return Device(uuid, name, None, pci_bus_id=bus)
+
+
+def instance(uuid: str, parent: str, numbers: tuple[int, int] = (1, 0)) -> Device:
+    of_gpu, of_compute = numbers
+    return Device(
+        uuid, "H200", None, pci_bus_id="00:01", parent_uuid=parent,
+        gpu_instance=of_gpu, compute_instance=of_compute,
+    )  # fmt: skip
 
 
 # Not in the order of their bus.
@@ -69,8 +77,23 @@ def test_list_of_different_gpus(value: str | None, order: str, expected: dict[st
     assert seen(value, MIXED, order) == expected
 
 
-def test_instances_are_visible_by_their_uuid_and_with_all():
-    devices = [gpu(A, "00:01"), gpu(M, "00:01", parent=A)]
+N = "MIG-eeee6666"
+WITH_INSTANCES = [gpu(A, "00:01"), instance(M, A, (1, 0)), instance(N, A, (2, 1)), gpu(B, "00:02")]
 
-    assert seen(M, devices) == {M: 0}
-    assert seen(None, devices) == {A: 0, M: -1}
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(None, {A: 0, M: -1, N: -1, B: 1}, id="all"),
+        pytest.param(M, {M: 0}, id="uuid"),
+        pytest.param(f"{N},{M}", {N: 0, M: 1}, id="order"),
+        pytest.param("MIG-eeee6", {N: 0}, id="prefix"),
+        pytest.param("MIG-eeee", {}, id="ambiguous-prefix"),
+        pytest.param(f"MIG-{A}/1/0", {M: 0}, id="old-name"),
+        pytest.param(f"MIG-{A}/2/1,{B}", {N: 0, B: 1}, id="old-name-and-uuid"),
+        pytest.param(f"MIG-{A}/3/0,{B}", {}, id="old-name-of-none"),
+        pytest.param(f"MIG-{B}/1/0", {}, id="old-name-of-another-gpu"),
+    ],
+)
+def test_list_with_instances(value: str | None, expected: dict[str, int]):
+    assert seen(value, WITH_INSTANCES) == expected

@@ -78,12 +78,7 @@ class Server:
 
     def samples(self, url: str | None = None) -> Samples:
         """Return every sample of /metrics by name and labels."""
-        text = requests.get((url or self.metrics_url) + "/metrics", timeout=30).text
-        return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        return samples_of(requests.get((url or self.metrics_url) + "/metrics", timeout=30).text)
 
     def value(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that have these labels."""
@@ -92,6 +87,15 @@ class Server:
     def pids(self, role: str) -> list[int]:
         """Return the processes of a role: `frontend`, `runner` or `exporter`."""
         return [pid for pid in descendants(self.process.pid) if _role(pid) == role]
+
+
+def samples_of(text: str) -> Samples:
+    """Return every sample of an exposition by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def total(samples: Samples, name: str, **labels: str) -> float:

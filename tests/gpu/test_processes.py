@@ -1,0 +1,132 @@
+"""Which of a GPU's processes are the server's: real processes with real device files."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.gpu.stand_in import UUID, WHOLE, Gpus, exporter_of, scrape
+from tests.live.servers import wait_for
+
+# A process of a server: a block of its role in the store, and perhaps the GPU's device file open.
+PROCESS = """
+import sys
+from pathlib import Path
+from exporter import CATALOGUE, open_recorder
+store, role, device = sys.argv[1:]
+recorder = open_recorder(Path(store), role, families=CATALOGUE)
+file = open(device) if device else None
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def minor() -> Iterator[int]:
+    """Make a device file that no driver has; its content does not matter, its name does."""
+    number = 4000 + os.getpid() % 1000
+    path = Path(f"/dev/nvidia{number}")
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        pytest.skip(f"{path} cannot be made: {error.strerror}")
+    yield number
+    path.unlink()
+
+
+@contextmanager
+def process(store: Path, role: str, device: str = "") -> Iterator[int]:
+    command = [sys.executable, "-c", PROCESS, str(store), role, device]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"open\n"
+        yield running.pid
+        running.kill()
+
+
+def with_minor(number: int) -> str:
+    return WHOLE.replace("minor=0", f"minor={number}")
+
+
+def test_own_processes_are_told_from_others(gpus: Gpus, store: Path, minor: int):
+    device = f"/dev/nvidia{minor}"
+    with (
+        exporter_of(gpus, store) as running,
+        process(store, "runner", device) as ours,
+        process(store, "runner") as without_device,
+        process(store, "other-role", device) as of_another_role,
+    ):
+        gpus.say(
+            with_minor(minor),
+            f"process 0 pid={ours} memory=100000000",
+            f"process 0 pid={without_device} memory=20000000",
+            f"process 0 pid={of_another_role} memory=3000000",
+            f"process 0 pid={os.getpid()} memory=400000",
+        )
+        wait_for(lambda: scrape(running).get("processes", gpu_uuid=UUID) == 4, "four processes")
+        # They are asked for in the slow tier, the store in each collection.
+        wait_for(
+            lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) == 1e8,
+            "the runner's memory alone",
+        )
+        reading = scrape(running)
+
+    assert 9e8 == reading.get("other_memory_used_bytes", gpu_uuid=UUID)
+
+
+def test_rows_of_a_process_that_has_ended_go(gpus: Gpus, store: Path, minor: int):
+    with exporter_of(gpus, store) as running:
+        with process(store, "runner", f"/dev/nvidia{minor}") as ours:
+            gpus.say(with_minor(minor), f"process 0 pid={ours} memory=100")
+            wait_for(
+                lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) == 100,
+                "the runner is there",
+            )
+        # The driver still names it, but it cannot be looked up.
+        wait_for(
+            lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) is None,
+            "nothing is said",
+        )
+        gpus.say(with_minor(minor))
+        wait_for(
+            lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) == 0,
+            "no process is there",
+        )
+
+
+def test_memory_that_the_driver_does_not_tell_leaves_no_row(gpus: Gpus, store: Path, minor: int):
+    with (
+        exporter_of(gpus, store) as running,
+        process(store, "runner", f"/dev/nvidia{minor}") as ours,
+    ):
+        gpus.say(with_minor(minor), f"process 0 pid={ours}")
+        wait_for(lambda: scrape(running).get("processes", gpu_uuid=UUID) == 1, "it is there")
+        names = scrape(running).names()
+
+    assert "serving_memory_used_bytes" not in names
+
+
+def test_own_share_of_the_multiprocessors_is_integrated(gpus: Gpus, store: Path, minor: int):
+    name = "serving_sm_busy_seconds_total"
+    with (
+        exporter_of(gpus, store) as running,
+        process(store, "runner", f"/dev/nvidia{minor}") as ours,
+    ):
+        first = [f"process 0 pid={ours} sm=90 time=1000000"]
+        gpus.say(with_minor(minor), *first)
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) == 0, "the baseline")
+        # Idle for a while: the driver answers that there is nothing.
+        gpus.say(with_minor(minor))
+        gpus.say(
+            with_minor(minor),
+            f"process 0 pid={ours} sm=25 time=3000000",
+            f"process 0 pid={os.getpid()} sm=50 time=3000000",
+        )
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID), "it is counted")
+        found = scrape(running).get(name, gpu_uuid=UUID)
+
+    assert 0.5 == pytest.approx(found)
