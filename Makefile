@@ -32,7 +32,7 @@ demo: install ## train a digit classifier, serve it and send it traffic until Ct
 	@exec $(BIN)/python -m demo
 
 test: install clients packages check ## run every check and test
-	@exec $(BIN)/python -m pytest tests/unit -n auto
+	@exec $(BIN)/python -m pytest tests/unit tests/gpu -n auto
 	@exec $(BIN)/python -m pytest tests/live
 
 check: install ## lint, types, import contracts, and whether METRICS.md is current

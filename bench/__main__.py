@@ -1,6 +1,6 @@
 """Runs every benchmark, prints the table and writes BENCHMARKS.md.
 
-About ten minutes on two cores.
+About a quarter of an hour on two cores.
 """
 
 import shutil
@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import raw_tensors, recording, scraping, throughput
-from bench.report import Ratio, document, table
+from bench import gpus, raw_tensors, recording, scraping, throughput
+from bench.report import Ratio, cost_table, document, table
 
 
 def main() -> int:
@@ -26,12 +26,15 @@ def main() -> int:
         rows += throughput.measure(Path(folder))
         print("raw tensors", file=sys.stderr)
         rows += raw_tensors.measure(Path(folder))
+        print("GPUs", file=sys.stderr)
+        rows += gpus.measure(Path(folder))
+    costs = gpus.costs()
     print("recording", file=sys.stderr)
     rows += recording.measure()
     print("scraping", file=sys.stderr)
     rows += scraping.measure()
-    print(table(rows))
-    Path("BENCHMARKS.md").write_text(document(rows))
+    print(table(rows), cost_table(costs), sep="\n")
+    Path("BENCHMARKS.md").write_text(document(rows, costs))
     return 0
 
 

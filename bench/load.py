@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +112,12 @@ def run_wrk(url: str, load: Load, seconds: int) -> float:
 
 
 @contextmanager
-def server(*arguments: str) -> Iterator[Running]:
+def server(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Run `inferometer` on ports that the kernel chooses; yield its URL once it is ready."""
     command = [sys.executable, "-m", "serving", *arguments, "--port=0", "--metrics-port=0"]
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
-        process = subprocess.Popen(command, stderr=log)
+        variables = {**os.environ, **(environment or {})}
+        process = subprocess.Popen(command, stderr=log, env=variables)
         try:
             url = _wait_for(lambda: SERVING.search(Path(log.name).read_text()), process).group(1)
             _wait_until_ready(url, process)

@@ -26,6 +26,17 @@ class Ratio:
     spread: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """How long something took, in microseconds, over so many times, with `library`."""
+
+    what: str
+    library: str
+    times: int
+    median: float
+    slowest: float
+
+
 def summary(samples: Sequence[float], unit: str) -> str:
     """Return median and range of rounds."""
     digits = 0 if statistics.median(samples) >= 100 else 2  # noqa: PLR2004
@@ -44,14 +55,24 @@ def table(rows: Sequence[Ratio]) -> str:
     )
 
 
-def document(rows: Sequence[Ratio]) -> str:
+def cost_table(costs: Sequence[Cost]) -> str:
+    """Return costs as a Markdown table, the longest first."""
+    head = "| reading GPUs | library | times | median µs | 99th percentile µs |\n"
+    head += "| --- | --- | --- | --- | --- |\n"
+    return head + "".join(
+        f"| {one.what} | {one.library} | {one.times} | {one.median:,.1f} | {one.slowest:,.1f} |\n"
+        for one in sorted(costs, key=lambda one: -one.median)
+    )
+
+
+def document(rows: Sequence[Ratio], costs: Sequence[Cost]) -> str:
     """Return BENCHMARKS.md's text."""
     return (
         "# Benchmarks\n\n"
         "Written by `make bench`. Each row compares two things measured side by side in one run on "
         "loopback, in alternating rounds; shown are median and range. The ratio is what counts: "
         "absolute numbers say more about the machine than about the software.\n\n"
-        f"{_machine()}\n\n{table(rows)}"
+        f"{_machine()}\n\n{table(rows)}\n{cost_table(costs)}"
     )
 
 

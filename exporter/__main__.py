@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from exporter.catalogue import CATALOGUE
@@ -70,17 +70,10 @@ def _run(settings: ExporterSettings) -> None:
     config = WebConfigFile(web.config_file)
     recorder = _open_recorder(settings)
     listeners = _listeners(web)
-
-    def leave(cause: str) -> None:
-        """End at once. Until all threads have ended what is open stays open: it is closed."""
-        recorder.note_exit(cause)
-        recorder.close()
-        for listener in listeners:
-            listener.close()
-        os._exit(ANOTHER_TAKES_OVER)
-
     remove_relayed(settings.store_path)
-    collectors = replace(settings.collectors, recorder=lambda: recorder, leave=leave)
+    collectors = replace(
+        settings.collectors, recorder=lambda: recorder, leave=_way_out(recorder, listeners)
+    )
     scraper = Scraper(settings.store_path, collectors, folds=True, settings=settings.exposition)
     site = Site(
         scraper, config,
@@ -88,12 +81,7 @@ def _run(settings: ExporterSettings) -> None:
     )  # fmt: skip
     servers = [ExporterServer(listener, site) for listener in listeners]
     scraper.families()  # Ready means that the store could be merged.
-    scheme = "https" if config.current().tls else "http"
-    for server in servers:
-        threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
-        host, port = str(server.server_address[0]), server.server_address[1]
-        name = f"[{host}]" if ":" in host else host
-        logger.info("metrics on %s://%s:%d%s", scheme, name, port, web.telemetry_path)
+    _serve(servers, "https" if config.current().tls else "http", web.telemetry_path)
     while not stopping.wait(FOLD_SECONDS):
         scraper.fold()
     if lingers and settings.linger_seconds:
@@ -105,6 +93,26 @@ def _run(settings: ExporterSettings) -> None:
     recorder.close()
     if settings.removes_abandoned_store:
         _remove_abandoned_store(settings)
+
+
+def _serve(servers: Sequence[ExporterServer], scheme: str, path: str) -> None:
+    for server in servers:
+        threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+        host, port = str(server.server_address[0]), server.server_address[1]
+        name = f"[{host}]" if ":" in host else host
+        logger.info("metrics on %s://%s:%d%s", scheme, name, port, path)
+
+
+def _way_out(recorder: Recorder, listeners: Sequence[socket.socket]) -> Callable[[str], None]:
+    def leave(cause: str) -> None:
+        """End at once. Until all threads have ended what is open stays open: it is closed."""
+        recorder.note_exit(cause)
+        recorder.close()
+        for listener in listeners:
+            listener.close()
+        os._exit(ANOTHER_TAKES_OVER)
+
+    return leave
 
 
 def _remark(settings: ExporterSettings) -> str:
@@ -134,7 +142,7 @@ def _remove_abandoned_store(settings: ExporterSettings) -> None:
 
     Its other processes end first, then the store goes.
     """
-    # Without a GPU collector: this only tidies up.
+    # Without GPUs: this only tidies up.
     quiet = replace(settings.collectors, gpu=None, store_path=None)
     reader = Scraper(settings.store_path, quiet, folds=True)
     deadline = time.monotonic() + ABANDONED_SECONDS

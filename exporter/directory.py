@@ -20,7 +20,8 @@ FOLD_LOCK_NAME = "fold.lock"
 
 # All that a server ever puts into its store directory. Nothing else in it is ever deleted.
 OURS = re.compile(
-    r"[a-z][a-z0-9_-]*-[0-9]+-[0-9a-f]{16}\.(block|new|bad)|(retired|collected)(\.new)?|owner\.lock|fold\.lock"
+    r"[a-z][a-z0-9_-]*-[0-9]+-[0-9a-f]{16}\.(block|new|bad)|retired(\.new)?"
+    r"|collected(\.[0-9]+\.new)?|owner\.lock|fold\.lock"
     r"|settings\.json|server\.state|runner-[0-9]+\.(sock|status|loader|loader\.new)|requests-[0-9]+\.slow"
 )
 

@@ -35,7 +35,8 @@ def write_relayed(store_path: Path, report: Report, good_for_seconds: float) -> 
         "failure": report.failure,
         "rows": report.rows,
     }
-    new = store_path / f"{NAME}.new"
+    # Of this process alone: two exporters may serve one store.
+    new = store_path / f"{NAME}.{os.getpid()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(new, flags, 0o600), "w") as file:
         json.dump(content, file)

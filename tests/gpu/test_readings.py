@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import time
+from ctypes.util import find_library
 from pathlib import Path
 
 import pynvml
@@ -99,6 +100,8 @@ def test_every_row_has_the_value_of_the_driver_in_base_units(gpus: Gpus, store: 
 
 
 def test_nothing_is_wrong_where_there_is_no_library(store: Path, tmp_path: Path):
+    if find_library("nvidia-ml"):
+        pytest.skip("this machine has the real library")
     gpus = Gpus(tmp_path, tmp_path / "nowhere" / "libnvidia-ml.so.1")
     with exporter_of(gpus, store) as running:
         wait_for(lambda: scrape(running).get("devices") == 0, "there are no GPUs")
