@@ -48,7 +48,7 @@ def make_gpu_collector(settings: CollectorSettings) -> Collector | None:
 
 def _driver(settings: GpuSettings, server: Server) -> tuple[Driver, Visibility]:
     if settings.simulated:
-        logger.warning("%d GPUs are simulated; real ones are not looked at", settings.simulated)
+        logger.warning("GPUs are simulated: %d; real ones are not looked at", settings.simulated)
         return SimulatedDriver(settings.simulated, server), Visibility(None)
     # Imported here, in the one process that needs it.
     from exporter.gpu.nvml import NvmlDriver  # noqa: PLC0415

@@ -110,6 +110,25 @@ def test_memory_that_the_driver_does_not_tell_leaves_no_row(gpus: Gpus, store: P
     assert "serving_memory_used_bytes" not in names
 
 
+def test_process_that_appears_between_two_calls_is_asked_for_again(gpus: Gpus, store: Path):
+    busy = [f"process 0 pid={os.getpid()} sm=50 time=1000000"]
+    # The first call of each pair asks for the size; the second finds that it does not suffice.
+    too_small = "code=7 after=1 times=1"
+    gpus.say(
+        WHOLE,
+        *busy,
+        f"process 0 pid={os.getpid()} memory=7",
+        f"fail nvmlDeviceGetProcessUtilization {too_small}",
+        f"fail nvmlDeviceGetComputeRunningProcesses_v3 {too_small}",
+    )
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: scrape(running).get("processes", gpu_uuid=UUID) == 1, "it is there")
+        reading = scrape(running)
+
+    assert {None, 0.0} >= {reading.get("errors_total", error="other")}
+    assert reading.has_succeeded
+
+
 def test_own_share_of_the_multiprocessors_is_integrated(gpus: Gpus, store: Path, minor: int):
     name = "serving_sm_busy_seconds_total"
     with (

@@ -210,27 +210,28 @@ def test_scrapes_are_answered_while_the_driver_hangs_at_its_start(gpus: Gpus, st
         wait_for(lambda: scrape(running).get("up", gpu_uuid=UUID) == 1, "the GPU is up")
 
 
-def test_one_lost_gpu_leaves_the_other(gpus: Gpus, store: Path):
+@pytest.mark.parametrize(("code", "error"), [(15, "gpu_is_lost"), (16, "reset_required")])
+def test_one_lost_gpu_leaves_the_other(gpus: Gpus, store: Path, code: int, error: str):
     second = f"gpu 1 uuid={OTHER} name=Other memory_total=100 memory_used=10"
     gpus.say(WHOLE, second)
     with exporter_of(gpus, store) as running:
         wait_for(lambda: scrape(running).get("up", gpu_uuid=OTHER) == 1, "both are up")
-        gpus.say(WHOLE, second, "fail nvmlDeviceGetMemoryInfo_v2 code=15 gpu=1")
+        gpus.say(WHOLE, second, f"fail nvmlDeviceGetMemoryInfo_v2 code={code} gpu=1")
         wait_for(lambda: scrape(running).get("up", gpu_uuid=OTHER) == 0, "the second is lost")
         reading = scrape(running)
 
     assert 1 == reading.get("up", gpu_uuid=UUID)
     assert 70.5 == reading.get("power_watts", gpu_uuid=UUID)
     assert reading.names(OTHER) == {"info", "up", "visible"}
-    assert (1, 1) == (reading.get("devices"), reading.get("errors_total", error="gpu_is_lost"))
+    assert (1, 1) == (reading.get("devices"), reading.get("errors_total", error=error))
     assert not reading.has_succeeded
 
 
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        (2, "other"), (4, "no_permission"), (10, "timeout"), (17, "no_permission"), (19, "other"),
-        (20, "other"), (999, "unknown"),
+        (2, "other"), (4, "no_permission"), (10, "timeout"), (11, "other"), (14, "other"),
+        (17, "no_permission"), (19, "other"), (20, "other"), (999, "unknown"),
     ],
 )  # fmt: skip
 def test_failing_call_costs_its_row_and_is_counted(gpus: Gpus, store: Path, code: int, error: str):

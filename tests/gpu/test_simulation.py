@@ -50,7 +50,7 @@ def test_simulated_gpus_have_everything_follow_the_load_and_are_marked(gpus: Gpu
     assert 1.5 * 490 <= (rested.get("energy_joules_total", gpu_uuid=FIRST) or 0)
     assert 0 == rested.get("other_memory_used_bytes", gpu_uuid=FIRST)
     assert "simulated" in page
-    assert 1 == log.count("2 GPUs are simulated")
+    assert 1 == log.count("GPUs are simulated: 2")
     assert [] == gpus.trace()
 
 
