@@ -1,0 +1,99 @@
+"""One of two classes: outputs [n], [n, 1] (the score of the positive class) or [n, 2]."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.quality import outcomes, score_bins
+from exporter.quality.classes import Classes
+from exporter.quality.scores import Scores, checked, packed, sigmoid, softmax, surprise, unpacked
+from exporter.quality.sums import Sums
+from exporter.quality.task import Values, finite_rows
+
+PAIR = 2
+
+
+class Binary:
+    """Counts right and wrong, losses, and the bins of the positive class's score."""
+
+    def __init__(
+        self,
+        names: Sequence[str] = ("0", "1"),
+        *,
+        positive: str = "",
+        threshold: float = 0.5,
+        are_logits: bool = False,
+        is_binned: bool = True,
+    ) -> None:
+        """`positive` is by default the second class; a score above `threshold` predicts it."""
+        self._classes = Classes(names)
+        self._positive = self._classes.number_of(positive) if positive else 1
+        self._threshold = threshold
+        self._are_logits = are_logits
+        self._is_binned = is_binned
+
+    def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
+        """Count predicted classes and confidence, and rows without a usable output."""
+        is_finite = finite_rows(outputs)
+        sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
+        scores = self._scores(outputs[is_finite])
+        if not len(scores):
+            return
+        positives = int((scores > self._threshold).sum())
+        for number, amount in (
+            (self._positive, positives),
+            (1 - self._positive, len(scores) - positives),
+        ):
+            sums.add("predictions_total", float(amount), predicted=self._classes.names[number])
+        sums.observe("prediction_confidence", np.maximum(scores, 1 - scores).tolist())
+
+    def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
+        """Return each row's score of the positive class."""
+        is_finite = finite_rows(outputs)
+        usable = iter(packed(self._scores(outputs[is_finite])))
+        return [next(usable) if good else None for good in is_finite]
+
+    def parse(self, label: object) -> int:
+        """Return the class's number; true is the positive one. Raises LabelError."""
+        if isinstance(label, bool):
+            return self._positive if label else 1 - self._positive
+        return self._classes.number_of(label)
+
+    def count(self, values: Values, label: int, sums: Sums) -> None:
+        """Count a labelled row."""
+        score, is_positive = unpacked([values])[0], label == self._positive
+        outcomes.count_outcome(sums, self._classes, self._predicted(score), label)
+        sums.add("scored_labels_total")
+        sums.add("log_loss_sum_total", surprise(score if is_positive else 1 - score))
+        sums.add("brier_sum_total", (score - is_positive) ** 2)
+        if self._is_binned:
+            name = self._classes.names[self._positive]
+            score_bins.count_scored(sums, name, score, is_positive=is_positive)
+
+    def retract(self, values: Values, label: int, sums: Sums) -> None:
+        """Take back the outcomes; losses, bins and the confusion keep the first label."""
+        outcomes.retract_outcome(sums, self._classes, self._predicted(unpacked([values])[0]), label)
+
+    def declare(self, sums: Sums) -> None:
+        """Make known every series."""
+        sums.add("nonfinite_outputs_total", 0.0)
+        for name in self._classes.names:
+            sums.add("predictions_total", 0.0, predicted=name)
+        outcomes.declare(sums, self._classes)
+        outcomes.declare_losses(sums)
+        if self._is_binned:
+            score_bins.declare(sums, self._classes.names[self._positive])
+
+    def _predicted(self, score: float) -> int:
+        return self._positive if score > self._threshold else 1 - self._positive
+
+    def _scores(self, outputs: NDArray[Any]) -> Scores:
+        """Return the positive class's scores [n]."""
+        scores = outputs.astype(np.float64)
+        if scores.ndim == PAIR and scores.shape[1] == PAIR:
+            both = softmax(scores) if self._are_logits and len(scores) else scores
+            return np.asarray(checked(both, sums_to_one=True)[:, self._positive])
+        scores = scores.reshape(len(scores))
+        return checked(sigmoid(scores) if self._are_logits else scores)

@@ -1,0 +1,59 @@
+"""A model's scores, checked and made probabilities; and as they travel with a row's token."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.quality.errors import ScoreError
+
+Scores = NDArray[np.float64]
+
+# Rounding of float32 may leave the interval, and sums, by as much.
+TOLERANCE, SUM_TOLERANCE = 1e-6, 1e-3
+LEAST_PROBABILITY = 1e-7
+
+
+def sigmoid(logits: Scores) -> Scores:
+    """Return 1 / (1 + e^-x) of each, without overflow."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def softmax(logits: Scores) -> Scores:
+    """Return e^x / Σ e^x of each row."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def checked(scores: Scores, *, sums_to_one: bool = False) -> Scores:
+    """Return probabilities clipped to 0 and 1.
+
+    Raises ScoreError when one lies outside by more than rounding, or a row's sum is not 1.
+    """
+    if scores.size and (scores.min() < -TOLERANCE or scores.max() > 1 + TOLERANCE):
+        worst = scores.flat[np.abs(scores - 0.5).argmax()]
+        raise ScoreError(f"score {worst:g} is no probability; logits are to be declared as such")
+    if sums_to_one and scores.size:
+        off = np.abs(scores.sum(axis=1) - 1).max()
+        if off > SUM_TOLERANCE:
+            raise ScoreError(f"a row's scores add up to 1 ± {off:g}")
+    return np.clip(scores, 0.0, 1.0)
+
+
+def packed(values: NDArray[Any]) -> list[float]:
+    """Return numbers as the shortest decimals that are the same float32: few characters each."""
+    return [float(str(value)) for value in values.astype(np.float32)]
+
+
+def unpacked(values: Sequence[float]) -> list[float]:
+    """Return packed numbers as the float32 that they were."""
+    numbers: list[float] = np.array(values, dtype=np.float32).tolist()
+    return numbers
+
+
+def surprise(probability: float) -> float:
+    """Return -ln p of what has happened, in nats, at most 16.1: one row is not to outweigh all."""
+    return -math.log(min(max(probability, LEAST_PROBABILITY), 1.0))

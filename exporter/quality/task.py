@@ -1,0 +1,45 @@
+"""What a task is: how outputs are observed, what a row's label needs, how labelled rows count."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.quality.sums import Sums
+
+# What a row's token carries of its outputs: JSON.
+Values = Any
+# A label as a task reads it; equal labels are equal.
+Label = Any
+
+
+class Task(Protocol):
+    """One kind of prediction. Rows are along the first axis of the outputs.
+
+    Raises ScoreError when outputs are not what was declared.
+    """
+
+    def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
+        """Count a batch of rows, of which no labels are known."""
+
+    def pack(self, outputs: NDArray[Any]) -> Sequence[Values | None]:
+        """Return for each row what counting its label will need; None for one that cannot count."""
+
+    def parse(self, label: object) -> Label:
+        """Return a label as it counts. Raises LabelError saying what was expected."""
+
+    def count(self, values: Values, label: Label, sums: Sums) -> None:
+        """Count a labelled row."""
+
+    def retract(self, values: Values, label: Label, sums: Sums) -> None:
+        """Take back a label that was counted and is corrected, as far as that can be."""
+
+    def declare(self, sums: Sums) -> None:
+        """Make known every series that there can be: they stand at 0 before the first row."""
+
+
+def finite_rows(outputs: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows have no NaN or infinity."""
+    flat = outputs.reshape(len(outputs), -1)
+    return np.asarray(np.isfinite(flat).all(axis=1))

@@ -1,0 +1,101 @@
+"""The tasks there are: how each is made of a declaration, and of the shape of its output."""
+
+from collections.abc import Callable, Sequence
+
+from exporter.quality.binary import Binary
+from exporter.quality.declaration import NO_BINS, TOP, Declaration
+from exporter.quality.errors import DeclarationError
+from exporter.quality.multiclass import TOP as TOP_CLASS
+from exporter.quality.multiclass import Multiclass
+from exporter.quality.multilabel import Multilabel
+from exporter.quality.regression import FURTHEST, Regression
+from exporter.quality.task import Task
+
+TWO = 2
+
+# An output's shape without the rows; None is a dimension that is not known.
+Shape = Sequence[int | None]
+
+
+def make_task(declaration: Declaration, shape: Shape) -> Task | None:
+    """Return the task of a declaration; None where there is none.
+
+    Raises DeclarationError when the output's shape contradicts it.
+    """
+    make = TASKS.get(declaration.task)
+    return make(declaration, shape) if make is not None else None
+
+
+def _binary(declaration: Declaration, shape: Shape) -> Task:
+    if len(shape) > 1 or _columns(shape, 1) not in {1, TWO}:
+        raise DeclarationError(
+            f"a binary task's output is [n], [n, 1] or [n, 2], not {_text(shape)}"
+        )
+    return Binary(
+        declaration.classes or ("0", "1"),
+        positive=declaration.positive_class,
+        threshold=declaration.threshold,
+        are_logits=declaration.scores == "logits",
+        is_binned=declaration.score_bins != NO_BINS,
+    )
+
+
+def _multiclass(declaration: Declaration, shape: Shape) -> Task:
+    names = _class_names(declaration, shape, least=TWO + 1)
+    binned = {TOP: (TOP_CLASS,), NO_BINS: ()}.get(str(declaration.score_bins))
+    return Multiclass(
+        names,
+        are_logits=declaration.scores == "logits",
+        binned=(TOP_CLASS, *declaration.score_bins) if binned is None else binned,
+    )
+
+
+def _multilabel(declaration: Declaration, shape: Shape) -> Task:
+    bins = declaration.score_bins
+    return Multilabel(
+        _class_names(declaration, shape, least=TWO),
+        threshold=declaration.threshold,
+        are_logits=declaration.scores == "logits",
+        binned=bins if isinstance(bins, tuple) else (),
+    )
+
+
+def _regression(declaration: Declaration, shape: Shape) -> Task:
+    column, columns = declaration.target_column, _columns(shape, 1)
+    if len(shape) > 1 or (columns is not None and column >= columns):
+        raise DeclarationError(f"a regression's output {_text(shape)} has no column {column}")
+    least, most = declaration.label_min, declaration.label_max
+    return Regression(
+        label_min=-FURTHEST if least is None else least,
+        label_max=FURTHEST if most is None else most,
+        column=column,
+    )
+
+
+TASKS: dict[str, Callable[[Declaration, Shape], Task]] = {
+    "binary": _binary,
+    "multiclass": _multiclass,
+    "multilabel": _multilabel,
+    "regression": _regression,
+}
+
+
+def _class_names(declaration: Declaration, shape: Shape, *, least: int) -> tuple[str, ...]:
+    columns = _columns(shape, None)
+    if len(shape) != 1 or columns is None or columns < least:
+        raise DeclarationError(
+            f"a {declaration.task} task's output is [n, K] with K of {least} or more,"
+            f" not {_text(shape)}"
+        )
+    names = declaration.classes or tuple(map(str, range(columns)))
+    if len(names) != columns:
+        raise DeclarationError(f"classes: {len(names)} names, the output has {columns} columns")
+    return names
+
+
+def _columns(shape: Shape, without: int | None) -> int | None:
+    return shape[0] if shape else without
+
+
+def _text(shape: Shape) -> str:
+    return "[" + ", ".join(["n", *("?" if each is None else str(each) for each in shape)]) + "]"

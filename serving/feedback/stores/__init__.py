@@ -1,0 +1,1 @@
+"""Stores of claims: what makes each label count once."""

@@ -1,0 +1,120 @@
+"""Claims in a SQLite file, shared by the processes of one host. Local file systems only."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.feedback.stores.base import Claim, ClaimStoreError, Key
+
+MOST_CLAIMS = 200_000
+BUSY_SECONDS = 0.25
+# Between two looks for what has expired, and how much of it is deleted at once.
+TIDY_SECONDS, MOST_DELETED = 60.0, 1_000
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS claim (
+    id BLOB NOT NULL, row INTEGER NOT NULL, source INTEGER NOT NULL,
+    label BLOB NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (id, row, source)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS claim_expires ON claim (expires);
+"""
+
+
+class SqliteStore:
+    """Remembers claims until they expire, and no more than the newest of them.
+
+    One connection, opened at the first use and so after any fork, behind a lock.
+    """
+
+    def __init__(self, path: Path, most_claims: int = MOST_CLAIMS) -> None:
+        """Open nothing yet; 0 keeps all that have not expired."""
+        self._path = path
+        self._most_claims = most_claims
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._tidied_at = 0.0
+
+    def claim(self, claims: Sequence[Claim]) -> list[bytes | None]:
+        """Claim all in one transaction; return for each the label that was there."""
+        with self._transaction() as connection:
+            found = [_claim(connection, each) for each in claims]
+            if time.monotonic() - self._tidied_at > TIDY_SECONDS:
+                self._tidied_at = time.monotonic()
+                self._tidy(connection)
+            return found
+
+    def correct(self, key: Key, *, old: bytes, new: bytes) -> bool:
+        """Replace a label if it is still the old one."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                "UPDATE claim SET label = ? WHERE id = ? AND row = ? AND source = ? AND label = ?",
+                (new, *key, old),
+            )
+            return changed.rowcount == 1
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                connection = self._open()
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                # Whatever it was: the next chunk begins with a new connection, which rolls back.
+                self._drop()
+                raise ClaimStoreError(f"{self._path.name}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection = connection
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(SCHEMA)
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        """Delete some of what has expired, or is too much."""
+        connection.execute(
+            "DELETE FROM claim WHERE (id, row, source) IN"
+            " (SELECT id, row, source FROM claim WHERE expires < ? ORDER BY expires LIMIT ?)",
+            (int(time.time()), MOST_DELETED),
+        )
+        if self._most_claims:
+            (present,) = connection.execute("SELECT count(*) FROM claim").fetchone()
+            connection.execute(
+                "DELETE FROM claim WHERE (id, row, source) IN"
+                " (SELECT id, row, source FROM claim ORDER BY expires LIMIT ?)",
+                (max(0, present - self._most_claims),),
+            )
+
+
+def _claim(connection: sqlite3.Connection, claim: Claim) -> bytes | None:
+    made = connection.execute(
+        "INSERT OR IGNORE INTO claim VALUES (?, ?, ?, ?, ?)",
+        (*claim.key, claim.label, claim.expires),
+    )
+    if made.rowcount == 1:
+        return None
+    (label,) = connection.execute(
+        "SELECT label FROM claim WHERE id = ? AND row = ? AND source = ?", claim.key
+    ).fetchone()
+    return bytes(label)

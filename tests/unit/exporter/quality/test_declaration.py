@@ -1,0 +1,100 @@
+"""What may be declared of a model's predictions, and what is said of anything else."""
+
+import json
+
+import pytest
+
+from exporter.quality.binary import Binary
+from exporter.quality.declaration import Declaration, read_declaration
+from exporter.quality.errors import DeclarationError
+from exporter.quality.multiclass import Multiclass
+from exporter.quality.multilabel import Multilabel
+from exporter.quality.regression import Regression
+from exporter.quality.tasks import make_task
+
+
+def declared(**members: object) -> Declaration:
+    return read_declaration(json.dumps(members).encode())
+
+
+def test_members_have_their_defaults():
+    assert declared(task="binary") == Declaration(task="binary")
+    found = declared(
+        task="multiclass", output="probs", classes=["cat", "dog", "owl"], score_bins=["owl"],
+        features={"x": ["age", "income"]}, scores="logits",
+    )  # fmt: skip
+    assert found.classes == ("cat", "dog", "owl")
+    assert found.features == {"x": ("age", "income")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"{", "no JSON"), (b"[]", "object"), (b"[" * 100_000, "no JSON"),
+        (b'{"tsk": 1}', "'tsk' is not known"), (b'{"task": "ranker"}', "none of binary"),
+        (b'{"task": ["binary"]}', "none of binary"), (b'{"scores": 1}', "none of probabilities"),
+        (b'{"classes": []}', "1 to"), (b'{"classes": "ab"}', "list"),
+        (b'{"classes": ["a", "a"]}', "twice"), (b'{"classes": ["__x"]}', "__"),
+        (b'{"classes": ["a\\nb"]}', "control"), (b'{"classes": ["a\\ud800"]}', "control"),
+        (b'{"classes": [""]}', "1 to 64"), (b'{"classes": [1]}', "1 to 64"),
+        (b'{"threshold": true}', "number"), (b'{"threshold": NaN}', "number"),
+        (b'{"threshold": 2}', "0 to 1"), (b'{"target_column": -1}', "whole"),
+        (b'{"target_column": 1.0}', "whole"), (b'{"score_bins": ["x"]}', "none of the classes"),
+        (b'{"positive_class": "x"}', "none of the classes"),
+        (b'{"task": "binary", "classes": ["a", "b", "c"]}', "has 2"),
+        (b'{"task": "multiclass", "classes": ["a", "b"]}', "3 or more"),
+        (b'{"label_min": 2, "label_max": 1}', "not below"), (b'{"features": []}', "object"),
+        (b'{"features": {"x": ["a"], "y": ["a"]}}', "once"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(text: bytes, expected: str):
+    with pytest.raises(DeclarationError, match=expected):
+        read_declaration(text)
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "kind"),
+    [
+        ("binary", [], Binary), ("binary", [1], Binary), ("binary", [2], Binary),
+        ("multiclass", [3], Multiclass), ("multilabel", [2], Multilabel),
+        ("regression", [], Regression), ("regression", [1], Regression),
+        ("regression", [None], Regression),
+    ],
+)  # fmt: skip
+def test_task_is_made_of_a_shape_that_fits(task: str, shape: list[int | None], kind: type):
+    assert isinstance(make_task(declared(task=task), shape), kind)
+
+
+@pytest.mark.parametrize(
+    ("members", "shape", "expected"),
+    [
+        ({"task": "binary"}, [3], r"not \[n, 3\]"), ({"task": "multiclass"}, [2], "3 or more"),
+        ({"task": "multiclass"}, [None], r"not \[n, \?\]"),
+        ({"task": "multiclass", "classes": ["a", "b", "c"]}, [4], "3 names, the output has 4"),
+        ({"task": "multilabel"}, [3, 2], r"not \[n, 3, 2\]"),
+        ({"task": "regression", "target_column": 2}, [2], "no column 2"),
+    ],
+)  # fmt: skip
+def test_shape_that_contradicts_is_named(
+    members: dict[str, object], shape: list[int | None], expected: str
+):
+    with pytest.raises(DeclarationError, match=expected):
+        make_task(declared(**members), shape)
+
+
+def test_no_task_is_made_of_none():
+    assert make_task(Declaration(), [3]) is None
+
+
+def test_digest_differs_where_tokens_mean_something_else():
+    digests = {
+        declared(**members).digest
+        for members in (
+            {"task": "binary"}, {"task": "regression"},
+            {"task": "binary", "classes": ["a", "b"]}, {"task": "binary", "classes": ["b", "a"]},
+            {"task": "binary", "classes": ["a", "b"], "positive_class": "a"},
+        )
+    }  # fmt: skip
+
+    assert len(digests) == 5
+    assert declared(task="binary", output="x").digest == declared(task="binary").digest

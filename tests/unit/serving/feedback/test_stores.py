@@ -1,0 +1,167 @@
+"""Stores of claims: each label is claimed once, whoever asks at once, and whatever dies."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from serving.feedback.stores.base import Claim, ClaimStore, ClaimStoreError, Key
+from serving.feedback.stores.memory import MemoryStore
+from serving.feedback.stores.sqlite import SqliteStore
+
+LATER = int(time.time()) + 1000
+
+
+def claim(number: int, label: bytes = b"a", *, source: int = 0, expires: int = LATER) -> Claim:
+    return Claim(Key(number.to_bytes(16), 0, source), label, expires)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ClaimStore]:
+    opened = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "claims.db")
+    yield opened
+    opened.close()
+
+
+def test_first_claim_counts_and_later_ones_see_its_label(store: ClaimStore):
+    assert [None, None] == store.claim([claim(1), claim(2, b"b")])
+    assert [b"a", None, None] == store.claim([claim(1, b"c"), claim(3), claim(1, source=1)])
+    # Within one chunk as well.
+    assert [None, b"x"] == store.claim([claim(4, b"x"), claim(4, b"y")])
+
+
+def test_label_is_corrected_only_if_it_is_what_was_thought(store: ClaimStore):
+    store.claim([claim(1)])
+
+    assert not store.correct(claim(1).key, old=b"z", new=b"b")
+    assert store.correct(claim(1).key, old=b"a", new=b"b")
+    assert not store.correct(claim(1).key, old=b"a", new=b"c")
+    assert not store.correct(claim(9).key, old=b"a", new=b"c")
+    assert [b"b"] == store.claim([claim(1)])
+
+
+def test_threads_that_claim_the_same_at_once_count_each_once(store: ClaimStore):
+    def claim_all(seed: int) -> int:
+        numbers = [(seed * 37 + n) % 100 for n in range(100)]
+        return sum(
+            label is None
+            for start in range(0, 100, 10)
+            for label in store.claim([claim(n) for n in numbers[start : start + 10]])
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert 100 == sum(pool.map(claim_all, range(8)))
+
+
+def test_of_two_corrections_at_once_one_is_made(store: ClaimStore):
+    store.claim([claim(1)])
+    with ThreadPoolExecutor(8) as pool:
+        made = pool.map(lambda n: store.correct(claim(1).key, old=b"a", new=bytes([n])), range(8))
+
+        assert Counter(made) == {True: 1, False: 7}
+
+
+def test_no_more_than_the_newest_are_kept(tmp_path: Path):
+    memory, file = MemoryStore(most_claims=3), SqliteStore(tmp_path / "c.db", most_claims=3)
+    for each in (memory, file):
+        each.claim([claim(n, expires=LATER + n) for n in range(5)])
+        # The two oldest are forgotten, so that they are new again.
+        expected = [None, None, b"a", b"a", b"a"]
+        assert expected == each.claim([claim(n, expires=LATER + n) for n in range(5)])
+    file.close()
+
+
+def test_what_has_expired_is_forgotten(tmp_path: Path):
+    path = tmp_path / "claims.db"
+    first = SqliteStore(path)
+    first.claim([claim(1, expires=int(time.time()) - 1), claim(2)])
+    first.close()
+    second = SqliteStore(path)
+    second.claim([claim(3)])
+
+    assert [None, b"a"] == second.claim([claim(1), claim(2)])
+    second.close()
+
+
+def test_locked_file_claims_nothing_and_is_well_afterwards(tmp_path: Path):
+    path = tmp_path / "claims.db"
+    store = SqliteStore(path)
+    store.claim([claim(1)])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(ClaimStoreError, match="locked"):
+        store.claim([claim(2)])
+    with pytest.raises(ClaimStoreError):
+        store.correct(claim(1).key, old=b"a", new=b"b")
+    other.execute("ROLLBACK")
+    other.close()
+    assert [None, b"a"] == store.claim([claim(2), claim(1)])
+    store.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
+def test_file_that_is_no_database_is_an_error(tmp_path: Path, content: bytes):
+    path = tmp_path / "claims.db"
+    path.write_bytes(content)
+    store = SqliteStore(path)
+    if content:
+        with pytest.raises(ClaimStoreError):
+            store.claim([claim(1)])
+    else:
+        assert [None] == store.claim([claim(1)])
+    store.close()
+
+
+def test_folder_that_is_not_there_is_an_error(tmp_path: Path):
+    with pytest.raises(ClaimStoreError):
+        SqliteStore(tmp_path / "not" / "there.db").claim([claim(1)])
+
+
+CLAIMER = """
+import sys
+from pathlib import Path
+from serving.feedback.stores.base import Claim, Key
+from serving.feedback.stores.sqlite import SqliteStore
+store = SqliteStore(Path(sys.argv[1]))
+for number in range(int(sys.argv[2])):
+    while True:
+        try:
+            found = store.claim([Claim(Key(number.to_bytes(16), 0, 0), b"a", 2**40)])
+            break
+        except Exception as error:
+            if "locked" not in str(error):
+                raise
+    # Counted after it was claimed.
+    if found == [None]:
+        print(number, flush=True)
+"""
+
+
+def test_processes_that_claim_the_same_count_each_once_and_a_kill_counts_nothing_twice(
+    tmp_path: Path,
+):
+    path, number = tmp_path / "claims.db", 2000
+    command = [sys.executable, "-c", CLAIMER, str(path), str(number)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    first = running[0]
+    assert first.stdout is not None
+    seen = [first.stdout.readline() for _ in range(20)]
+    os.kill(first.pid, signal.SIGKILL)
+    counted = Counter(
+        line.strip()
+        for text in (*seen, *(process.communicate()[0] for process in running))
+        for line in text.splitlines()
+    )
+
+    assert set(counted.values()) == {1}
+    # At most the one claim that was under way when it was killed is lost.
+    assert number - 1 <= len(counted) <= number
