@@ -1,5 +1,6 @@
 """The exporter process: `inferometer exporter`, alone or started by `inferometer serve`."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,7 +14,6 @@ from dataclasses import replace
 from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
 from exporter.errors import ExporterError, SettingsError, StoreError
-from exporter.gpu.relay import remove_relayed
 from exporter.http import ExporterServer, Site, listen
 from exporter.log import start_logging
 from exporter.null_recorder import NullRecorder
@@ -70,9 +70,12 @@ def _run(settings: ExporterSettings) -> None:
     config = WebConfigFile(web.config_file)
     recorder = _open_recorder(settings)
     listeners = _listeners(web)
-    remove_relayed(settings.store_path)
+    endings = contextlib.ExitStack()
     collectors = replace(
-        settings.collectors, recorder=lambda: recorder, leave=_way_out(recorder, listeners)
+        settings.collectors,
+        recorder=lambda: recorder,
+        leave=_way_out(recorder, listeners, stopping),
+        at_end=endings.callback,
     )
     scraper = Scraper(settings.store_path, collectors, folds=True, settings=settings.exposition)
     site = Site(
@@ -90,6 +93,7 @@ def _run(settings: ExporterSettings) -> None:
     for server in servers:
         server.shutdown()
         server.server_close()
+    endings.close()
     recorder.close()
     if settings.removes_abandoned_store:
         _remove_abandoned_store(settings)
@@ -103,14 +107,24 @@ def _serve(servers: Sequence[ExporterServer], scheme: str, path: str) -> None:
         logger.info("metrics on %s://%s:%d%s", scheme, name, port, path)
 
 
-def _way_out(recorder: Recorder, listeners: Sequence[socket.socket]) -> Callable[[str], None]:
+def _way_out(
+    recorder: Recorder, listeners: Sequence[socket.socket], stopping: threading.Event
+) -> Callable[[str], None]:
     def leave(cause: str) -> None:
-        """End at once. Until all threads have ended what is open stays open: it is closed."""
-        recorder.note_exit(cause)
-        recorder.close()
-        for listener in listeners:
-            listener.close()
-        os._exit(ANOTHER_TAKES_OVER)
+        """End at once, unless the process ends already.
+
+        Until all threads have ended what is open stays open: it is closed.
+        """
+        if stopping.is_set():
+            return
+        logger.critical("this process ends with code %d; another is to begin", ANOTHER_TAKES_OVER)
+        try:
+            recorder.note_exit(cause)
+            recorder.close()
+            for listener in listeners:
+                listener.close()
+        finally:
+            os._exit(ANOTHER_TAKES_OVER)
 
     return leave
 

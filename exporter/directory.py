@@ -17,11 +17,12 @@ BLOCK_SUFFIX = ".block"
 RETIRED_NAME = "retired"
 OWNER_LOCK_NAME = "owner.lock"
 FOLD_LOCK_NAME = "fold.lock"
+GPU_LOCK_NAME = "gpu.lock"
 
 # All that a server ever puts into its store directory. Nothing else in it is ever deleted.
 OURS = re.compile(
     r"[a-z][a-z0-9_-]*-[0-9]+-[0-9a-f]{16}\.(block|new|bad)|retired(\.new)?"
-    r"|collected(\.[0-9]+\.new)?|owner\.lock|fold\.lock"
+    r"|collected(\.new)?|gpu\.lock|owner\.lock|fold\.lock"
     r"|settings\.json|server\.state|runner-[0-9]+\.(sock|status|loader|loader\.new)|requests-[0-9]+\.slow"
 )
 
@@ -140,6 +141,11 @@ def block_paths(path: Path) -> list[Path]:
 def try_fold_lock(path: Path) -> int | None:
     """Return a descriptor that holds the fold lock until closed; None when another holds it."""
     return _lock_file(path / FOLD_LOCK_NAME)
+
+
+def try_gpu_lock(path: Path) -> int | None:
+    """Return a descriptor that makes this the process that reads the GPUs; None if another does."""
+    return _lock_file(path / GPU_LOCK_NAME)
 
 
 def delete_stale_new_files(path: Path) -> None:

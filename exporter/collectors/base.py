@@ -30,8 +30,8 @@ class CollectorSettings:
 
     The serving addresses whose accept queue is shown, which collectors are off, how GPUs are read
     (None: not by this process), where a collector records what it counts itself, the store where
-    one process finds what another has collected (None: there is no other), and how to end this
-    process, for the given cause, so that another takes its place.
+    one process finds what another has collected (None: there is no other), how to end this process,
+    for the given cause, so that another takes its place, and what registers a call for its end.
     """
 
     backlog_addresses: tuple[tuple[str, int], ...] = ()
@@ -40,6 +40,7 @@ class CollectorSettings:
     recorder: Callable[[], Recorder | None] = lambda: None
     store_path: Path | None = None
     leave: Callable[[str], None] = lambda _cause: None
+    at_end: Callable[[Callable[[], None]], object] = lambda _call: None
 
 
 class Collector(Protocol):

@@ -5,6 +5,7 @@ import os
 
 from exporter.catalogue.gpu import FAMILIES
 from exporter.collectors.base import Collector, CollectorSettings
+from exporter.directory import try_gpu_lock
 from exporter.gpu.collector import GpuCollector, RelayedGpuCollector
 from exporter.gpu.counts import Counts
 from exporter.gpu.driver import Driver
@@ -24,12 +25,13 @@ logger = logging.getLogger(__name__)
 def make_gpu_collector(settings: CollectorSettings) -> Collector | None:
     """Return the collector, its threads running where this process is the one to read GPUs.
 
-    One process of a host does: NVML is never to be opened in one that forks or serves. Others show
-    what that one passes on; None where there is no such process.
+    One exporter of a store does, for as long as it lives: NVML is never to be opened in a process
+    that forks or serves. Others show what that one passes on; None where there is none.
     """
     if settings.store_path is None:
         return None
-    if settings.gpu is None:
+    lock = try_gpu_lock(settings.store_path) if settings.gpu is not None else None
+    if settings.gpu is None or lock is None:
         return RelayedGpuCollector(settings.store_path, COLLECTED)
     counts, server = Counts(settings.recorder), Server(settings.store_path)
     driver, visibility = _driver(settings.gpu, server)
@@ -43,6 +45,7 @@ def make_gpu_collector(settings: CollectorSettings) -> Collector | None:
     )
     thread.start()
     watch.start()
+    settings.at_end(watch.end)
     return GpuCollector(thread, COLLECTED)
 
 

@@ -14,9 +14,11 @@ GAP_PERIODS = 2
 # When nothing has come for so long, the driver is asked for all that it has.
 QUIET_SECONDS = 10.0
 # Of so many steps the median is the usual one.
-USUAL_STEPS = 101
+USUAL_STEPS, TELLING_STEPS = 101, 3
 # A register that wrapped was near its end and is near its beginning.
 WRAPPED_ABOVE, WRAPPED_BELOW = 0.75, 0.25
+# One that reads lower by less than it could rise in so long was read while it was written.
+JITTER_SECONDS = 0.01
 
 
 class SampleClock:
@@ -77,10 +79,12 @@ class BusyIntegral:
         new = [by_time[time_us] for time_us in sorted(by_time)]
         times = [*([before] if before else []), *(sample.time_us for sample in new)]
         steps = [(after - earlier) / MICROSECONDS for earlier, after in pairwise(times)]
+        # A gap is not to be measured by itself: few new steps are judged by those before.
+        known = [*self._steps, *(steps if len(steps) >= TELLING_STEPS else ())]
         self._steps.extend(steps)
         if not before or not steps:
             return 0.0, 0
-        longest = max(GAP_PERIODS * statistics.median(self._steps), GAP_SECONDS)
+        longest = max(GAP_PERIODS * statistics.median(known or [0.0]), GAP_SECONDS)
         seconds, gaps = 0.0, 0
         for step, sample in zip(steps, new, strict=True):
             if step > longest:
@@ -98,7 +102,11 @@ class _Register:
 
 
 class Registers:
-    """Makes registers rise for ever: a wrap is added, after a reset the sum goes on."""
+    """Shows registers as they are, made to rise over wraps.
+
+    One that begins anew is shown to do so: that is what scrapers expect of a counter. A sum that
+    went on would be counted twice by them when this process ends and another shows the register.
+    """
 
     def __init__(self) -> None:
         """Know none yet."""
@@ -111,7 +119,15 @@ class Registers:
         if register is None:
             register = self._registers[key] = _Register(0.0, read.raw, now)
         elif read.raw < register.raw:
-            register.base += 2.0**read.bits if self._wrapped(register, read, now) else register.raw
+            if self._wrapped(register, read, now):
+                register.base += 2.0**read.bits
+            elif (register.raw - read.raw) * read.unit < JITTER_SECONDS * read.most_per_second and (
+                read.raw > WRAPPED_ABOVE * register.raw
+            ):
+                # No driver's register begins anew so near to where it was.
+                return (register.base + register.raw) * read.unit
+            else:
+                register.base = 0.0
         register.raw, register.at = read.raw, now
         return (register.base + read.raw) * read.unit
 

@@ -39,6 +39,10 @@ class DeviceLost(Exception):
         self.error = error
 
 
+class NotOffered(Exception):
+    """The driver does not offer this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A GPU, or an instance of one (MIG).
@@ -120,13 +124,31 @@ class Reading:
     processes: list[ProcessMemory] | None = None
 
 
+class Listing(NamedTuple):
+    """The GPUs that answer, each followed by its instances.
+
+    It is not complete when one could not be asked although it is not lost: it may be there next
+    time.
+    """
+
+    devices: list[Device]
+    is_complete: bool = True
+
+
 class EventStream(Protocol):
     """Errors that devices report; the one part of a driver that another thread calls."""
+
+    # The GPUs that report.
+    watched: frozenset[str]
+
+    @property
+    def in_flight(self) -> tuple[str, float] | None:
+        """The call that is under way and since when, in monotonic seconds."""
 
     def next(self, milliseconds: int) -> tuple[str, int] | None:
         """Wait for an error; return the GPU's UUID and the XID, None without any.
 
-        Raises DriverBroken.
+        The UUID is empty if the GPU is not known. Raises DriverBroken or NotOffered.
         """
 
     def close(self) -> None:
@@ -164,8 +186,11 @@ class Driver(Protocol):
     def is_ours(self, pid: int, device: Device, own: Sequence[LiveProcess]) -> bool | None:
         """Return whether a process on a GPU is one of a server's; None where that is not known."""
 
-    def devices(self) -> list[Device]:
-        """Return the GPUs that answer, each followed by its instances."""
+    def devices(self) -> Listing:
+        """Look which GPUs there are. Handles are as new as the list."""
+
+    def forget(self, device: Device) -> None:
+        """Let go of what is kept of a device that has gone, or is another one now."""
 
     def read_once(self, device: Device) -> Reading:
         """Return what does not change."""
@@ -187,3 +212,6 @@ class Driver(Protocol):
 
     def take_errors(self) -> list[str]:
         """Return the errors since the last time, as values of the label."""
+
+    def take_longest(self) -> float:
+        """Return how many seconds the longest call since the last time took."""

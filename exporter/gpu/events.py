@@ -2,13 +2,14 @@
 
 import contextlib
 import ctypes
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pynvml
 
-from exporter.gpu.calls import Calls
-from exporter.gpu.driver import Device, DriverBroken
+from exporter.gpu.calls import UNSUPPORTED, Calls
+from exporter.gpu.driver import Device, DeviceLost, DriverBroken, NotOffered
 
 XID_CRITICAL = 0x8
 TIMED_OUT = 10
@@ -21,41 +22,60 @@ class Events:
         """Take a set in which the devices are registered."""
         self._set = event_set
         self._uuids = {_address(device.handle): device.uuid for device in devices}
+        self.watched = frozenset(self._uuids.values())
+        # Not noted with the other thread's calls.
+        self.in_flight: tuple[str, float] | None = None
 
     def next(self, milliseconds: int) -> tuple[str, int] | None:
-        """Wait for an event; return its GPU and XID, None without any. Raises DriverBroken."""
+        """Wait for an event; return its GPU and XID, None without any.
+
+        Raises DriverBroken or NotOffered.
+        """
+        self.in_flight = ("nvmlEventSetWait_v2", time.monotonic())
         try:
             data = pynvml.nvmlEventSetWait_v2(self._set, milliseconds)
         except pynvml.NVMLError as error:
             if error.value == TIMED_OUT:
                 return None
+            if error.value in UNSUPPORTED:
+                raise NotOffered(str(error)) from None
             raise DriverBroken("other", f"nvmlEventSetWait_v2: {error}") from None
+        finally:
+            self.in_flight = None
         return self._uuids.get(_address(data.device), ""), data.eventData
 
     def close(self) -> None:
         """Give the set up."""
-        # Not noted as a call under way: that is the other thread's.
+        self.in_flight = ("nvmlEventSetFree", time.monotonic())
         with contextlib.suppress(Exception):
             pynvml.nvmlEventSetFree(self._set)
+        self.in_flight = None
 
 
 def open_events(calls: Calls, devices: Sequence[Device]) -> Events | None:
     """Return the events of those devices that report XIDs; None where none does."""
-    able = [
-        device
-        for device in devices
-        if (calls.ask(device.uuid, pynvml.nvmlDeviceGetSupportedEventTypes, device.handle) or 0)
-        & XID_CRITICAL
-    ]
-    event_set = calls.ask("", pynvml.nvmlEventSetCreate) if able else None
-    if event_set is None:
-        return None
-    registered = [device for device in able if _register(calls, device, event_set)]
-    events = Events(event_set, registered)
-    if not registered:
+    able = [device for device in devices if _reports(calls, device)]
+    while able:
+        event_set = calls.ask("", pynvml.nvmlEventSetCreate)
+        if event_set is None:
+            return None
+        refused = [device for device in able if not _register(calls, device, event_set)]
+        events = Events(event_set, able)
+        if not refused:
+            return events
+        # After a refusal a set may be of no use: another is made, without whom it was about.
         events.close()
-        return None
-    return events
+        able = [device for device in able if device not in refused]
+    return None
+
+
+def _reports(calls: Calls, device: Device) -> bool:
+    """Return whether a device can report XIDs; one that is lost cannot."""
+    try:
+        kinds = calls.ask(device.uuid, pynvml.nvmlDeviceGetSupportedEventTypes, device.handle)
+    except DeviceLost:
+        return False
+    return bool((kinds or 0) & XID_CRITICAL)
 
 
 def _register(calls: Calls, device: Device, event_set: object) -> bool:
@@ -65,7 +85,10 @@ def _register(calls: Calls, device: Device, event_set: object) -> bool:
         pynvml.nvmlDeviceRegisterEvents(handle, XID_CRITICAL, event_set)
         return True
 
-    return bool(calls.ask(device.uuid, nvmlDeviceRegisterEvents, device.handle))
+    try:
+        return bool(calls.ask(device.uuid, nvmlDeviceRegisterEvents, device.handle))
+    except DeviceLost:
+        return False
 
 
 def _address(handle: Any) -> int | None:

@@ -1,7 +1,15 @@
 """The fields that NVML is asked for in one batch, and the counters that some of them are."""
 
+from collections.abc import Iterator, Mapping
+
+import pynvml
+
+from exporter.gpu.calls import Calls, FieldValue
+from exporter.gpu.driver import Accumulator, Device
 from exporter.gpu.names import EVENT_FIELDS
 
+# What NVML says where it has no value: all ones.
+NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
 ALL_LINKS = 0xFFFFFFFF
 MILLI = 1e-3
 KIBIBYTE = 1024
@@ -34,3 +42,28 @@ REGISTERS = {
         for field, reason in EVENT_FIELDS.items()
     },
 }
+
+
+def read_fields(calls: Calls, device: Device) -> dict[int, FieldValue]:
+    """Return the batch by field, each of which has its own code, with what stands in for some.
+
+    Raises DeviceLost or DriverBroken.
+    """
+    values = {one.field: one for one in calls.fields(device, FIELDS)}
+    for field, function, bits in (
+        (ENERGY, pynvml.nvmlDeviceGetTotalEnergyConsumption, 64),
+        (REPLAYS, pynvml.nvmlDeviceGetPcieReplayCounter, 32),
+    ):
+        if field not in values:
+            found = calls.ask(device.uuid, function, device.handle)
+            if found is not None:
+                values[field] = FieldValue(field, 0, found, bits)
+    return values
+
+
+def registers_of(values: Mapping[int, FieldValue]) -> Iterator[Accumulator]:
+    """Return the counters among the fields."""
+    for field, (name, label, unit, most) in REGISTERS.items():
+        found = values.get(field)
+        if found is not None and found.value not in NOT_AVAILABLE:
+            yield Accumulator(name, label, int(found.value), unit, found.bits, most)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import pynvml
@@ -22,6 +23,7 @@ class Gpm:
     """The profiling metrics of one device: means between two samples, kept and swapped."""
 
     def __init__(self, calls: Calls, device: Device) -> None:
+        """Ask whether there are any, and take room for the samples."""
         self._calls = calls
         self._device = device
         self._samples: list[Any] = []
@@ -40,8 +42,15 @@ class Gpm:
         if None not in samples:
             self._samples = samples
 
-    def read(self) -> dict[str, float]:
+    def close(self) -> None:
+        """Give the samples back, before the library is closed."""
+        for sample in self._samples:
+            self._calls.quietly("nvmlGpmSampleFree", partial(pynvml.nvmlGpmSampleFree, sample))
+        self._samples = []
+
+    def read(self, device: Device) -> dict[str, float]:
         """Take a sample; return the means in percent since the one before, by family."""
+        self._device = device  # Its handle may be new.
         if not self._samples:
             return {}
         now = time.monotonic()

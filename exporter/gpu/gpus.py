@@ -5,17 +5,31 @@ tell, and what takes long.
 """
 
 import logging
+import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from exporter.gpu.counters import MICROSECONDS, BusyIntegral, Registers, SampleClock
+from exporter.gpu.counters import MICROSECONDS, BusyIntegral, Registers
 from exporter.gpu.counts import Counts
-from exporter.gpu.driver import Accumulator, Device, DeviceLost, Driver, Reading, Row, Versions
+from exporter.gpu.driver import (
+    Accumulator,
+    Device,
+    DeviceLost,
+    Driver,
+    DriverBroken,
+    Reading,
+    Row,
+    Versions,
+)
 from exporter.gpu.server import Server
 from exporter.gpu.snapshots import Shown
 from exporter.gpu.visibility import Visibility
 
+# Of these a GPU is not asked again before the driver is opened anew.
+GONE = frozenset({"gpu_is_lost", "reset_required"})
+MOST_INCOMPLETE = 3
+# A driver's clock may be ahead of this process's by as much.
+AHEAD_SECONDS = 60.0
 BUSY_FAMILIES = {False: "busy_seconds_total", True: "memory_busy_seconds_total"}
 
 logger = logging.getLogger(__name__)
@@ -23,17 +37,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Gpu:
-    """What is known of one GPU between collections. `lost_at`: since when it does not answer."""
+    """What is known of one GPU between collections.
+
+    `lost_at`: since when it does not answer; `is_gone` if no call is of use until the driver is
+    opened anew. `slow_used`: the memory that was in use when the slow tier was read.
+    """
 
     device: Device
     once: Reading = field(default_factory=Reading)
     slow: Reading = field(default_factory=Reading)
+    slow_used: float | None = None
     slow_due: float = 0.0
     integrals: dict[bool, BusyIntegral] = field(
         default_factory=lambda: {False: BusyIntegral(), True: BusyIntegral()}
     )
-    process_clock: SampleClock = field(default_factory=SampleClock)
+    process_last_us: int = 0
+    looked_at: float | None = None
     lost_at: float | None = None
+    is_gone: bool = False
 
 
 class Gpus:
@@ -57,7 +78,8 @@ class Gpus:
         self._versions = Versions("", "")
         self._registers = Registers()
         self._gpus: dict[str, _Gpu] = {}
-        self._listed_at = 0.0
+        self._listed_at = -math.inf
+        self._incomplete = 0
 
     def devices(self, *, answering: bool = False) -> list[Device]:
         """Return the GPUs that have been seen, or those of them that answer."""
@@ -65,10 +87,15 @@ class Gpus:
         return [gpu.device for gpu in gpus if not answering or gpu.lost_at is None]
 
     @property
-    def lost_at(self) -> float | None:
-        """Since when the last one that was lost has been, in monotonic seconds; None: none is."""
-        lost = [gpu.lost_at for gpu in self._gpus.values() if gpu.lost_at is not None]
-        return max(lost, default=None)
+    def gone_at(self) -> float | None:
+        """Since when the last one that is gone has been, in monotonic seconds; None: none is."""
+        gone = [gpu.lost_at for gpu in self._gpus.values() if gpu.is_gone]
+        return max(filter(None, gone), default=None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all answer."""
+        return all(gpu.lost_at is None for gpu in self._gpus.values())
 
     def find(self, versions: Versions) -> None:
         """Look which GPUs there are, after the driver was opened: all handles are new."""
@@ -76,45 +103,64 @@ class Gpus:
         self._list(is_opened=True)
 
     def read(self) -> list[Shown]:
-        """Read all that answer; return the rows. Raises DriverBroken."""
-        now = time.monotonic()
+        """Read all that answer; return the rows. Raises DriverBroken, also when none answers."""
         self._server.look()
-        if now - self._listed_at >= self._slow_seconds:
+        if time.monotonic() - self._listed_at >= self._slow_seconds:
             self._list(is_opened=False)
         gpus = list(self._gpus.values())
         rows = [row for gpu in gpus for row in self._rows_of(gpu)]
+        if gpus and not any(gpu.lost_at is None or gpu.is_gone for gpu in gpus):
+            raise DriverBroken("unknown", "no GPU answers")
         there = [gpu for gpu in gpus if not gpu.device.parent_uuid and gpu.lost_at is None]
         return [*rows, ("devices", (), float(len(there)))]
 
     def _list(self, *, is_opened: bool) -> None:
         """Take up new GPUs and instances; what is known of one stays with its UUID."""
-        now = self._listed_at = time.monotonic()
-        found = {device.uuid: device for device in self._driver.devices()}
-        self._visibility.decide(list(found.values()))
-        for place, (uuid, device) in enumerate(found.items()):
-            known = self._gpus.get(uuid)
-            if known is not None and not is_opened and known.device == device:
-                continue
-            # Not all in the same collection.
-            due = now - self._slow_seconds * place / len(found)
-            gpu = _Gpu(device, slow_due=due)
-            try:
-                gpu.once = self._driver.read_once(device)
-                gpu.slow = self._driver.read_slow(device)
-            except DeviceLost as lost:
-                self._lose(gpu, lost)
-            if known is not None:
-                gpu.integrals, gpu.process_clock = known.integrals, known.process_clock
-            self._gpus[uuid] = gpu
+        listing = self._driver.devices()
+        self._listed_at = time.monotonic()
+        if listing.is_complete:
+            self._incomplete = 0
+        elif self._incomplete < MOST_INCOMPLETE:
+            # Some could not be asked. They are asked again at once, and not taken for gone.
+            self._incomplete += 1
+            self._listed_at = -math.inf
+            if not is_opened:
+                return
+        found = {device.uuid: device for device in listing.devices}
+        self._visibility.decide(listing.devices)
+        for place, device in enumerate(listing.devices):
+            self._take_up(device, is_opened=is_opened, delay_share=place / len(found))
         for uuid in self._gpus.keys() - found.keys():
-            if self._gpus[uuid].device.parent_uuid:
+            gpu = self._gpus[uuid]
+            if gpu.device.parent_uuid:
+                self._driver.forget(gpu.device)
                 del self._gpus[uuid]  # An instance that was taken away is not missed.
-            else:
-                self._gpus[uuid].lost_at = self._gpus[uuid].lost_at or now
+            elif listing.is_complete:
+                gpu.lost_at, gpu.is_gone = gpu.lost_at or time.monotonic(), True
+
+    def _take_up(self, device: Device, *, is_opened: bool, delay_share: float) -> None:
+        known = self._gpus.get(device.uuid)
+        if known is None or is_opened or known.device != device:
+            if known is not None and not is_opened:
+                self._driver.forget(known.device)
+            # Their slow tiers are not all read in the same collection, but for the first time.
+            gpu = _Gpu(device, slow_due=-delay_share * self._slow_seconds)
+            if known is not None:
+                gpu.integrals, gpu.process_last_us = known.integrals, known.process_last_us
+                gpu.looked_at = known.looked_at
+            self._gpus[device.uuid] = known = gpu
+        known.device = device  # Its handle may be new.
+        if not known.is_gone:
+            known.lost_at = None
+            try:
+                known.once = self._driver.read_once(device)
+            except DeviceLost as lost:
+                self._lose(known, lost)
 
     def _lose(self, gpu: _Gpu, lost: DeviceLost) -> None:
-        logger.warning("GPU %s is lost: %s", gpu.device.uuid, lost.error)
+        logger.warning("GPU %s does not answer: %s", gpu.device.uuid, lost.error)
         gpu.lost_at = time.monotonic()
+        gpu.is_gone = lost.error in GONE
 
     def _rows_of(self, gpu: _Gpu) -> list[Shown]:
         uuid = gpu.device.uuid
@@ -129,19 +175,25 @@ class Gpus:
                 self._lose(gpu, lost)
         return [*rows, ("up", (uuid,), 0.0)]
 
-    def _readings_of(self, gpu: _Gpu) -> Iterable[Shown]:
+    def _readings_of(self, gpu: _Gpu) -> list[Shown]:
         """Return what the tiers read. Raises DeviceLost."""
         fast = self._driver.read_fast(gpu.device)
+        if not (fast.rows or gpu.device.has_instances):
+            raise DeviceLost("unknown")  # All was refused for reasons that name no loss.
         now = time.monotonic()
-        if now - gpu.slow_due >= self._slow_seconds:
-            gpu.slow, gpu.slow_due = self._driver.read_slow(gpu.device), now
-        self._integrate(gpu, now)
+        if gpu.slow_due <= 0 or now - gpu.slow_due >= self._slow_seconds:
+            gpu.slow = self._driver.read_slow(gpu.device)
+            used = (row.value for row in fast.rows if row.name == "memory_used_bytes")
+            gpu.slow_used = next(used, None)
+            gpu.slow_due = now + min(0.0, gpu.slow_due)
+        if not (gpu.device.has_instances or gpu.device.parent_uuid):
+            self._integrate(gpu, now)
         uuid = gpu.device.uuid
         rows: list[Shown] = []
         for reading in (gpu.once, fast, gpu.slow):
             rows += [_labelled(uuid, row) for row in reading.rows]
             rows += [self._total(uuid, one, now) for one in reading.accumulators]
-        return [*rows, *self._memory_of_processes(gpu, fast)]
+        return [*rows, *self._memory_of_processes(gpu)]
 
     def _total(self, uuid: str, read: Accumulator, now: float) -> Shown:
         total = self._registers.total(uuid, read, now)
@@ -151,7 +203,7 @@ class Gpus:
         own = self._server.processes
         return None if own is None else self._driver.is_ours(pid, device, own)
 
-    def _memory_of_processes(self, gpu: _Gpu, fast: Reading) -> list[Shown]:
+    def _memory_of_processes(self, gpu: _Gpu) -> list[Shown]:
         """Return what this server's processes hold; nothing where that cannot be known."""
         if gpu.slow.processes is None:
             return []
@@ -163,9 +215,9 @@ class Gpus:
             ours += (process.used_bytes or 0) if found else 0
         uuid = gpu.device.uuid
         rows: list[Shown] = [("serving_memory_used_bytes", (uuid,), float(ours))]
-        used = next((row.value for row in fast.rows if row.name == "memory_used_bytes"), None)
-        if used is not None:
-            rows.append(("other_memory_used_bytes", (uuid,), max(0.0, used - ours)))
+        if gpu.slow_used is not None:
+            others = max(0.0, gpu.slow_used - ours)
+            rows.append(("other_memory_used_bytes", (uuid,), others))
         return rows
 
     def _integrate(self, gpu: _Gpu, now: float) -> None:
@@ -175,22 +227,36 @@ class Gpus:
             samples = self._driver.samples(gpu.device, of_memory, integral.clock.since_us(now))
             if samples is None:
                 continue
+            before = integral.clock.last_us
             seconds, gaps = integral.add(samples, now)
+            if integral.clock.last_us < before:
+                gpu.process_last_us = 0  # The driver's clock was set back.
             self._counts.inc(BUSY_FAMILIES[of_memory], seconds, gpu_uuid=uuid)
             self._counts.errors(gaps * ["sample_gap"])
-        busy = self._driver.process_busy(gpu.device, gpu.process_clock.since_us(now))
+        self._integrate_processes(gpu, now)
+
+    def _integrate_processes(self, gpu: _Gpu, now: float) -> None:
+        """Count this server's share: each is a mean over what is newer than was asked from."""
+        since, gpu.looked_at = gpu.looked_at, now
+        latest = MICROSECONDS * (time.time() + AHEAD_SECONDS)
+        # The driver's buffer has places that were never filled.
+        busy = [
+            one
+            for one in self._driver.process_busy(gpu.device, gpu.process_last_us) or ()
+            if one.pid and one.time_us <= latest
+        ]
         if not busy:
             return
-        newest = max(one.time_us for one in busy)
-        before = gpu.process_clock.see(newest, now)
+        before, newest = gpu.process_last_us, max(one.time_us for one in busy)
+        gpu.process_last_us = max(before, newest)
         shares = [(self._is_ours(one.pid, gpu.device), one.percent) for one in busy]
-        if all(found is not None for found, _ in shares):
-            # Each is a mean since the time that was asked from.
-            seconds = (newest - before) / MICROSECONDS if before else 0.0
-            percent = min(100.0, sum(percent for found, percent in shares if found))
-            self._counts.inc(
-                "serving_sm_busy_seconds_total", seconds * percent / 100, gpu_uuid=uuid
-            )
+        if any(found is None for found, _ in shares):
+            return
+        # What is newer than at the last look is no older than that look.
+        elapsed = min((newest - before) / MICROSECONDS, now - since) if before and since else 0.0
+        percent = min(100.0, sum(percent for found, percent in shares if found))
+        amount = max(0.0, elapsed) * percent / 100
+        self._counts.inc("serving_sm_busy_seconds_total", amount, gpu_uuid=gpu.device.uuid)
 
     def _info(self, device: Device) -> Shown:
         labels = (

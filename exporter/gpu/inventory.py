@@ -1,28 +1,31 @@
 """Which GPUs there are, and what is known of each for as long as NVML is open."""
 
-import contextlib
 from collections.abc import Iterator
 
 import pynvml
 
-from exporter.gpu.calls import Calls
-from exporter.gpu.driver import Device, DeviceLost
+from exporter.gpu.calls import LOST, Calls
+from exporter.gpu.driver import Device, DeviceLost, Listing
 
 # The binding decodes what it returns, and fails where that is no UTF-8.
 _NAME = getattr(pynvml.nvmlDeviceGetName, "__wrapped__", pynvml.nvmlDeviceGetName)
 
 
-def find_devices(calls: Calls) -> list[Device]:
+def find_devices(calls: Calls) -> Listing:
     """Return the GPUs that answer, each followed by its instances. Raises DriverBroken."""
     count = calls.must("nvmlDeviceGetCount_v2", pynvml.nvmlDeviceGetCount)
     found: list[Device] = []
+    is_complete = True
     for index in range(count):
-        # One that is lost has had its log line, or was never known.
-        with contextlib.suppress(DeviceLost):
+        failures = calls.failures
+        try:
             handle = calls.ask(f"index {index}", pynvml.nvmlDeviceGetHandleByIndex, index)
             if handle is not None:
                 found += _with_instances(calls, index, handle)
-    return found
+        except DeviceLost as lost:
+            is_complete &= lost.error in LOST.values()
+        is_complete &= calls.failures == failures
+    return Listing(found, is_complete)
 
 
 def _with_instances(calls: Calls, index: int, handle: object) -> Iterator[Device]:
@@ -30,8 +33,11 @@ def _with_instances(calls: Calls, index: int, handle: object) -> Iterator[Device
     pci = calls.ask(key, pynvml.nvmlDeviceGetPciInfo_v3, handle)
     capability = calls.ask(key, pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     mode = calls.ask(key, pynvml.nvmlDeviceGetMigMode, handle)
+    uuid = calls.ask(key, pynvml.nvmlDeviceGetUUID, handle)
+    if uuid is None:
+        return  # Without it nothing can be said of the GPU.
     gpu = Device(
-        uuid=text_of(calls.ask(key, pynvml.nvmlDeviceGetUUID, handle) or f"unknown-{index}"),
+        uuid=text_of(uuid),
         name=text_of(calls.ask(key, _NAME, handle) or ""),
         handle=handle,
         index=index,

@@ -7,6 +7,7 @@ Only a new process can load the new one.
 from pathlib import Path
 
 NAME = "libnvidia-ml.so"
+LOADED = "libnvidia-ml.so.1"
 DELETED = " (deleted)"
 
 
@@ -24,9 +25,12 @@ def is_replaced(maps: Path = Path("/proc/self/maps")) -> bool:
 
 def _is_other(line: str) -> bool:
     *_, inode, path = line.split(maxsplit=5)
-    try:
-        status = Path(path.removesuffix(DELETED)).stat()
-    except OSError:
-        return False  # None is installed at the moment; a new process would find none.
-    # The device is not compared: a file system of layers shows one here and another there.
-    return status.st_ino != int(inode)
+    mapped = Path(path.removesuffix(DELETED))
+    # What a new process would load: a link to the newest, beside the file that is mapped.
+    for installed in (mapped.with_name(LOADED), mapped):
+        try:
+            # The device is not compared: a file system of layers has one here, another there.
+            return installed.stat().st_ino != int(inode)
+        except OSError:
+            continue
+    return False  # None is installed at the moment; a new process would find none.

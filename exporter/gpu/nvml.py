@@ -16,6 +16,7 @@ from exporter.gpu.driver import (
     Device,
     DriverMissing,
     EventStream,
+    Listing,
     ProcessBusy,
     ProcessMemory,
     Reading,
@@ -37,7 +38,6 @@ LIBRARY_NOT_FOUND = 12
 GPU_SAMPLES, MEMORY_SAMPLES = 1, 2
 VOLATILE = 0
 NO_PERFORMANCE_STATE = 32
-NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
 
 # Beyond these a value is no measurement.
 COLDEST, HOTTEST, MOST_WATTS, MOST_HERTZ = -50, 200, 5_000, 10e9
@@ -71,17 +71,20 @@ class NvmlDriver:
             if error.value == LIBRARY_NOT_FOUND:
                 raise DriverMissing("libnvidia-ml.so.1 was not found") from None
             raise
-        driver = self._ask("", pynvml.nvmlSystemGetDriverVersion) or ""
+        driver = self._calls.ask("", pynvml.nvmlSystemGetDriverVersion) or ""
         # Not the call with _v2, which loads CUDA.
-        cuda = self._ask("", pynvml.nvmlSystemGetCudaDriverVersion) or 0
+        cuda = self._calls.ask("", pynvml.nvmlSystemGetCudaDriverVersion) or 0
         return Versions(text_of(driver), f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "")
 
     def close(self) -> None:
         """Give the library up."""
+        for gpm in self._gpm.values():
+            gpm.close()
+        self._gpm = {}
         self._calls.quietly("nvmlShutdown", pynvml.nvmlShutdown)
 
     def is_replaced(self) -> bool:
-        """Return whether another library lies where the mapped one did."""
+        """Return whether another library would be loaded by now."""
         return library.is_replaced()
 
     def is_ours(self, pid: int, device: Device, own: Sequence[LiveProcess]) -> bool | None:
@@ -92,13 +95,25 @@ class NvmlDriver:
         """Return the errors since the last time."""
         return self._calls.take_errors()
 
+    def take_longest(self) -> float:
+        """Return how many seconds the longest call since the last time took."""
+        return self._calls.take_longest()
+
     def open_events(self, devices: Sequence[Device]) -> EventStream | None:
         """Have devices report their XIDs; None where none can."""
         return open_events(self._calls, devices)
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> Listing:
         """Return the GPUs, each followed by its instances."""
         return find_devices(self._calls)
+
+    def forget(self, device: Device) -> None:
+        """Let go of a device's samples, and of what it did not support."""
+        self._calls.forget(device.uuid)
+        self._links.pop(device.uuid, None)
+        gpm = self._gpm.pop(device.uuid, None)
+        if gpm is not None:
+            gpm.close()
 
     def read_once(self, device: Device) -> Reading:
         """Return the highest clocks and the temperatures at which a GPU acts."""
@@ -147,7 +162,7 @@ class NvmlDriver:
         self._add(reading, "power_limit_watts", "", limit, fields.MILLI, 0, MOST_WATTS)
         for severity, number in SEVERITIES.items():
             errors = self._of(device, pynvml.nvmlDeviceGetTotalEccErrors, number, VOLATILE)
-            if errors is not None and errors not in NOT_AVAILABLE:
+            if errors is not None and errors not in fields.NOT_AVAILABLE:
                 read = Accumulator("ecc_errors_total", severity, errors, 1, 64, 1e12)
                 reading.accumulators.append(read)
         self._read_remapped(device, reading)
@@ -220,28 +235,17 @@ class NvmlDriver:
 
     def _read_fields(self, device: Device, reading: Reading) -> None:
         """Read the batch of fields, each of which has its own code, and what stands in for them."""
-        found = self._calls.fields(device, fields.FIELDS)
-        values = {one.field: one.value for one in found}
+        values = fields.read_fields(self._calls, device)
         power = values.get(fields.POWER)
-        if power is None:
-            power = self._of(device, pynvml.nvmlDeviceGetPowerUsage)
-        self._add(reading, "power_watts", "", power, fields.MILLI, 0, MOST_WATTS)
+        watts = self._of(device, pynvml.nvmlDeviceGetPowerUsage) if power is None else power.value
+        self._add(reading, "power_watts", "", watts, fields.MILLI, 0, MOST_WATTS)
         degrees = values.get(fields.MEMORY_TEMPERATURE)
-        self._add(reading, "temperature_celsius", "memory", degrees, 1, COLDEST, HOTTEST)
-        widths = {one.field: one.bits for one in found}
-        if fields.ENERGY not in values:
-            energy = self._of(device, pynvml.nvmlDeviceGetTotalEnergyConsumption)
-            if energy is not None:
-                values[fields.ENERGY], widths[fields.ENERGY] = energy, 64
-        if fields.REPLAYS not in values:
-            replays = self._of(device, pynvml.nvmlDeviceGetPcieReplayCounter)
-            if replays is not None:
-                values[fields.REPLAYS], widths[fields.REPLAYS] = replays, 32
-        for field, (name, label, unit, most) in fields.REGISTERS.items():
-            if field in values and values[field] not in NOT_AVAILABLE:
-                read = Accumulator(name, label, int(values[field]), unit, widths[field], most)
-                reading.accumulators.append(read)
-        if fields.NVLINK_TRANSMIT not in values and fields.NVLINK_RECEIVE not in values:
+        if degrees is not None:
+            name = "temperature_celsius"
+            self._add(reading, name, "memory", degrees.value, 1, COLDEST, HOTTEST)
+        reading.accumulators += fields.registers_of(values)
+        # One source for as long as the device is the same: two would not count alike.
+        if self._calls.lacks(device, (fields.NVLINK_TRANSMIT, fields.ALL_LINKS)):
             links = self._links.setdefault(device.uuid, NvLinks(self._calls, device))
             reading.accumulators += links.read()
 
@@ -260,7 +264,7 @@ class NvmlDriver:
         gpm = self._gpm.get(device.uuid)
         if gpm is None:
             gpm = self._gpm[device.uuid] = Gpm(self._calls, device)
-        for name, percent in gpm.read().items():
+        for name, percent in gpm.read(device).items():
             self._add(reading, name, "", percent, 1 / PERCENT, 0, 1)
 
     def _add(  # noqa: PLR0917 - a table's columns
@@ -280,16 +284,13 @@ class NvmlDriver:
     def _is_within(
         self, value: float, least: float, most: float, *, raw: float | None = None
     ) -> bool:
-        is_within = least <= value <= most and raw not in NOT_AVAILABLE
+        is_within = least <= value <= most and raw not in fields.NOT_AVAILABLE
         if not is_within:
             self._calls.count("bad_value")
         return is_within
 
     def _of(self, device: Device, function: Callable[..., Found], *arguments: Any) -> Found | None:
         return self._calls.ask(device.uuid, function, device.handle, *arguments)
-
-    def _ask(self, key: str, function: Callable[..., Found], *arguments: Any) -> Found | None:
-        return self._calls.ask(key, function, *arguments)
 
     def _first(self, device: Device, *calls: tuple[Any, ...]) -> Any:
         """Return what the first call that answers does."""

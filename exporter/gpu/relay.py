@@ -1,9 +1,10 @@
 """The file by which other processes show the GPUs that one process reads.
 
-JSON, replaced by a rename: when it was written in monotonic seconds, for how long it holds, the
-rows, and why they are not all. A reader trusts nothing of it.
+JSON, replaced by a rename each second: when, in monotonic seconds, the rows, and why they are not
+all. A reader trusts nothing of it.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -15,37 +16,40 @@ from typing import Any
 from exporter.gpu.counts import PREFIX
 from exporter.gpu.snapshots import Shown
 from exporter.gpu.thread import Report
-from exporter.metric import Family
+from exporter.metric import MAX_LABEL_CHARACTERS, Family
 
 NAME = "collected"
 LARGEST_BYTES = 1 << 20
 # Less than what is between two looks at the clock by two processes.
 EARLIEST_SECONDS = -1.0
+# Some times what is between two of its writings.
+GOOD_SECONDS = 5.0
 
 
 class Silence(Exception):
     """The process that reads the GPUs has passed nothing on for too long."""
 
 
-def write_relayed(store_path: Path, report: Report, good_for_seconds: float) -> None:
+def write_relayed(store_path: Path, report: Report) -> None:
     """Replace the file. Raises OSError."""
-    content = {
-        "at": time.monotonic(),
-        "good_for_seconds": good_for_seconds,
-        "failure": report.failure,
-        "rows": report.rows,
-    }
-    # Of this process alone: two exporters may serve one store.
-    new = store_path / f"{NAME}.{os.getpid()}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(new, flags, 0o600), "w") as file:
-        json.dump(content, file)
-    new.rename(store_path / NAME)
+    content = {"at": time.monotonic(), "failure": report.failure, "rows": report.rows}
+    new = store_path / f"{NAME}.new"
+    new.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(new, flags, 0o600), "w") as file:
+            json.dump(content, file)
+        new.rename(store_path / NAME)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def remove_relayed(store_path: Path) -> None:
-    """Delete what another process may have left."""
-    (store_path / NAME).unlink(missing_ok=True)
+    """Delete what is passed on: whoever reads it is to find nothing, not what is old."""
+    for name in (NAME, f"{NAME}.new"):
+        with contextlib.suppress(OSError):
+            (store_path / name).unlink(missing_ok=True)
 
 
 def read_relayed(store_path: Path, families: Iterable[Family]) -> Report | None:
@@ -76,19 +80,21 @@ def read_relayed(store_path: Path, families: Iterable[Family]) -> Report | None:
 def _report(content: dict[str, Any], label_counts: dict[str, int]) -> Report:
     try:
         age = time.monotonic() - float(content["at"])
-        good_for_seconds = float(content["good_for_seconds"])
         failure = str(content["failure"])
         rows = tuple(_row(row, label_counts) for row in content["rows"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{NAME} is not as it should be: {error!r}") from None
-    if EARLIEST_SECONDS <= age <= good_for_seconds:
+        raise ValueError(f"{NAME} is not as it should be: {error!r:.200}") from None
+    if EARLIEST_SECONDS <= age <= GOOD_SECONDS:
         return Report(rows, failure)
     raise Silence(f"nothing has been heard for {age:.0f} s of the process that reads the GPUs")
 
 
 def _row(row: list[Any], label_counts: dict[str, int]) -> Shown:
     name, labels, value = row
-    values = tuple(map(str, labels))
-    if label_counts.get(PREFIX + name) != len(values) or not math.isfinite(value):
-        raise ValueError(f"row of {name!r}")
-    return name, values, float(value)
+    if label_counts.get(PREFIX + name) != len(labels) or not math.isfinite(value):
+        raise ValueError(f"row of {name!r:.80}")
+    for label in labels:
+        if not isinstance(label, str) or len(label) > MAX_LABEL_CHARACTERS:
+            raise ValueError(f"label of {name}")
+        label.encode()  # Raises ValueError for what no exposition can hold.
+    return name, tuple(labels), float(value)

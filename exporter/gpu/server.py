@@ -1,5 +1,7 @@
 """What the store tells of the server whose GPUs are read: its processes, its time on the device."""
 
+import hashlib
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,9 @@ class Server:
     def __init__(self, store_path: Path) -> None:
         """Look at nothing yet."""
         self._reader = StoreReader(store_path)
+        # Four digits that differ from another server's, most of the time.
+        name = f"{socket.gethostname()} {store_path.absolute()}"
+        self.mark = hashlib.sha256(name.encode()).hexdigest()[:4]
         self.processes: Sequence[LiveProcess] | None = None
         self.busy_seconds = 0.0
 

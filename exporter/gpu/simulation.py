@@ -14,6 +14,7 @@ from exporter.gpu.driver import (
     Accumulator,
     Device,
     EventStream,
+    Listing,
     ProcessBusy,
     ProcessMemory,
     Reading,
@@ -49,6 +50,9 @@ RATIOS = {
     "dram_active_ratio": MEMORY_SHARE,
 }  # fmt: skip
 MICROSECONDS = 1e6
+SAMPLE_US, MOST_SAMPLES = 166_667, 10_000
+# Batches are told of when they end: so long they may be in one lump.
+MOST_WAITING_SECONDS = 5.0
 BITS = 64
 
 
@@ -65,6 +69,7 @@ class _State:
     busy_seconds: float = 0.0
     waiting: float = 0.0
     load: float = 0.0
+    elapsed_us: int = 0
 
 
 class SimulatedDriver:
@@ -95,11 +100,14 @@ class SimulatedDriver:
         """Nobody else is on these GPUs."""
         return True
 
-    def devices(self) -> list[Device]:
+    def forget(self, device: Device) -> None:
+        """Nothing is kept that could be another's."""
+
+    def devices(self) -> Listing:
         """Return as many as are wished, always the same."""
-        return [
+        devices = [
             Device(
-                uuid=f"GPU-00000000-0000-0000-0000-{number:012d}",
+                uuid=f"GPU-00000000-0000-0000-{self._server.mark}-{number:012d}",
                 name="Simulated GPU",
                 handle=None,
                 index=number,
@@ -109,6 +117,7 @@ class SimulatedDriver:
             )
             for number in range(self._count)
         ]
+        return Listing(devices)
 
     def read_once(self, device: Device) -> Reading:  # noqa: ARG002
         """Return the highest clocks, and the temperatures of the model's board."""
@@ -175,22 +184,29 @@ class SimulatedDriver:
         return Reading(rows, errors, [ProcessMemory(pid, PROCESS_BYTES) for pid in pids])
 
     def samples(self, device: Device, memory: bool, since_us: int) -> list[Sample] | None:  # noqa: ARG002, FBT001
-        """Return the load since the last look."""
+        """Return the load since the last look, in samples as close together as a driver's."""
         state = self._states[device.uuid]
-        return [Sample(state.at_us, 100 * state.load * (MEMORY_SHARE if memory else 1.0))]
+        percent = 100 * state.load * (MEMORY_SHARE if memory else 1.0)
+        number = min(MOST_SAMPLES, max(1, round(state.elapsed_us / SAMPLE_US)))
+        step = state.elapsed_us / number
+        return [Sample(state.at_us - round(step * back), percent) for back in range(number)]
 
     def process_busy(self, device: Device, since_us: int) -> list[ProcessBusy] | None:  # noqa: ARG002
         """Return the same load as the server's own."""
         state = self._states[device.uuid]
         return [ProcessBusy(pid, state.at_us, 100 * state.load) for pid in self._own_pids()[:1]]
 
-    def open_events(self, devices: Sequence[Device]) -> EventStream | None:  # noqa: ARG002
+    def open_events(self, devices: Sequence[Device]) -> EventStream | None:
         """Watch for errors that never come, so that their counters stand at 0."""
-        return _Silence()
+        return _Silence(devices)
 
     def take_errors(self) -> list[str]:
         """There are none."""
         return []
+
+    def take_longest(self) -> float:
+        """No call takes long."""
+        return 0.0
 
     def _own_pids(self) -> list[int]:
         return [one.pid for one in self._server.processes or () if one.role == "runner"]
@@ -205,13 +221,16 @@ class SimulatedDriver:
             state = self._states[device.uuid] = _State(now, now, now_us)
             return state
         elapsed = max(now - state.at, 1e-6)
-        state.waiting += max(0.0, total - seen) / self._count
+        # What more than one GPU could have done is not done later, when there is no load.
+        more = max(0.0, total - seen) / self._count
+        state.waiting = min(state.waiting + more, elapsed + MOST_WAITING_SECONDS)
         worked = min(state.waiting, elapsed)
         state.waiting -= worked
         state.busy_seconds += worked
         state.load = worked / elapsed
         # By the monotonic clock: the wall clock may be set.
-        state.at, state.at_us = now, state.at_us + round(MICROSECONDS * elapsed)
+        state.elapsed_us = round(MICROSECONDS * elapsed)
+        state.at, state.at_us = now, state.at_us + state.elapsed_us
         return state
 
 
@@ -225,7 +244,10 @@ def _memory_rows(processes: int) -> list[Row]:
 class _Silence:
     """Events that never come."""
 
-    def __init__(self) -> None:
+    in_flight = None
+
+    def __init__(self, devices: Sequence[Device]) -> None:
+        self.watched = frozenset(device.uuid for device in devices)
         self._closed = threading.Event()
 
     def next(self, milliseconds: int) -> tuple[str, int] | None:

@@ -49,6 +49,8 @@ class Snapshots:
     def wait_until_wanted(self, seconds: float) -> None:
         """Return when a scrape wants a newer one, or after so many seconds."""
         self._wanted.wait(seconds)
+        # Also if what is read now is not published: who still waits gets what comes after.
+        self._wanted.clear()
 
     def wait_for_another(self, seconds: float) -> None:
         """Return when there is a newer one than now, or after so many seconds."""

@@ -20,8 +20,8 @@ from exporter.gpu.xid import XidWatcher
 STALE_INTERVALS = 3
 FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 1.0, 30.0
 LOOK_AGAIN_SECONDS = 300.0
-LOST_SECONDS = 60.0
-REPLACED = "lib_rm_version_mismatch"
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 3600.0
+REPLACED, NOT_LOADED = "lib_rm_version_mismatch", "driver_not_loaded"
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,10 @@ class Report(NamedTuple):
 
     rows: tuple[Shown, ...]
     failure: str = ""
+
+
+class _LookAgain(Exception):
+    """The driver is to be opened anew although nothing new has happened."""
 
 
 class GpuThread:
@@ -57,6 +61,8 @@ class GpuThread:
             max_age_seconds=STALE_INTERVALS * settings.interval_seconds,
         )
         self._opened_at = 0.0
+        self._look_seconds = FIRST_LOOK_SECONDS
+        self._told = ""
         self._thread = threading.Thread(target=self._run, name="gpu", daemon=True)
 
     def start(self) -> None:
@@ -65,32 +71,27 @@ class GpuThread:
 
     def stuck(self) -> tuple[str, float] | None:
         """Return the call that has been running for too long, and for how many seconds."""
-        in_flight = self._driver.in_flight
-        if in_flight is None:
-            return None
-        seconds = time.monotonic() - in_flight[1]
-        return (in_flight[0], seconds) if seconds >= self._settings.timeout_seconds else None
+        now = time.monotonic()
+        for in_flight in (self._driver.in_flight, self._watcher.in_flight):
+            if in_flight is not None and now - in_flight[1] >= self._settings.timeout_seconds:
+                return in_flight[0], now - in_flight[1]
+        return None
 
     def can_end(self) -> bool:
-        """Return whether the thread would end with its process.
+        """Return whether the threads would end with their process.
 
-        It would not while it sleeps uninterruptibly in the kernel (D in proc_pid_stat(5)).
+        One would not while it sleeps uninterruptibly in the kernel (D in proc_pid_stat(5)).
         """
-        try:
-            stat = Path(f"/proc/self/task/{self._thread.native_id}/stat").read_text()
-        except OSError:
-            return True
-        return stat.rpartition(")")[2].split()[0] != "D"
+        ids = (self._thread.native_id, self._watcher.native_id)
+        return not any(map(_sleeps_uninterruptibly, filter(None, ids)))
 
     def report(self) -> Report:
         """Return what can be said now, without a call of the driver."""
-        stuck = self.stuck()
-        if stuck is not None:
+        if self.stuck() is not None:
             gone: list[Shown] = [("up", (one.uuid,), 0.0) for one in self._gpus.devices()]
-            rows = (("collect_stuck", (), 1.0), *gone)
-            return Report(rows, "the driver hangs")
-        snapshot = self.snapshots.latest()
+            return Report((("collect_stuck", (), 1.0), *gone), "the driver hangs")
         rows = (("collect_stuck", (), 0.0),)
+        snapshot = self.snapshots.latest()
         if snapshot is None:
             return Report(rows, "there is no recent reading")
         return Report((*rows, *snapshot.rows), "" if snapshot.is_whole else "a GPU does not answer")
@@ -99,60 +100,82 @@ class GpuThread:
         back_off = FIRST_BACK_OFF_SECONDS
         while True:
             try:
-                self._open()
+                self._gpus.find(self._driver.open())
+                self._opened_at = time.monotonic()
                 while True:
                     self._collect()
                     back_off = FIRST_BACK_OFF_SECONDS
                     self.snapshots.wait_until_wanted(self._settings.interval_seconds)
+            except _LookAgain:
+                self._close()
             except DriverMissing as missing:
-                logger.info("no GPU is shown: %s", missing)
+                self._tell(logging.INFO, f"no GPU is shown: {missing}")
                 self.snapshots.publish([("devices", (), 0.0)], is_lasting=True)
                 time.sleep(LOOK_AGAIN_SECONDS)
             except Exception as broken:
-                self._give_up(broken, back_off)
+                self._give_up(broken)
                 time.sleep(back_off)
                 back_off = min(2 * back_off, LONGEST_BACK_OFF_SECONDS)
 
-    def _open(self) -> None:
-        versions = self._driver.open()
-        self._opened_at = time.monotonic()
-        self._gpus.find(versions)
-        # Handles of before are void: those that do not answer have none.
-        self._watcher.begin(self._gpus.devices(answering=True))
-
     def _collect(self) -> None:
         begun = time.monotonic()
+        self._driver.take_longest()
         rows = self._gpus.read()
+        self._watcher.follow(self._gpus.devices(answering=True))
         ended = time.monotonic()
         rows.append(("collect_duration_seconds", (), ended - begun))
         rows.append(("last_success_timestamp_seconds", (), time.time()))
         self._counts.errors(self._driver.take_errors())
-        lost_at = self._gpus.lost_at
-        # A call that took longer than is allowed has been told as stuck meanwhile: what it brought
-        # is not mixed with what has changed since.
-        if ended - begun < self._settings.timeout_seconds:
-            self.snapshots.publish(rows, is_whole=lost_at is None)
-        if lost_at is not None and ended - max(lost_at, self._opened_at) > LOST_SECONDS:
-            raise DriverBroken("gpu_is_lost", "a GPU was lost; it may be back")
+        # While a call took longer than it may, all was told to be hidden: what has been brought is
+        # not mixed with what has changed since.
+        if self._driver.take_longest() < self._settings.timeout_seconds:
+            self.snapshots.publish(rows, is_whole=self._gpus.is_whole)
+            self._told = ""
+        self._look_for_gone(ended)
 
-    def _give_up(self, broken: Exception, back_off: float) -> None:
-        """Close the driver after a failure."""
-        is_replaced = (
-            isinstance(broken, DriverBroken)
-            and broken.error == REPLACED
-            and self._driver.is_replaced()
-        )
+    def _look_for_gone(self, now: float) -> None:
+        """Have the driver opened anew now and then if a GPU has gone: only so it can be back."""
+        gone_at = self._gpus.gone_at
+        if gone_at is None:
+            self._look_seconds = FIRST_LOOK_SECONDS
+        elif now - max(gone_at, self._opened_at) > self._look_seconds:
+            self._look_seconds = min(2 * self._look_seconds, LONGEST_LOOK_SECONDS)
+            raise _LookAgain
+
+    def _give_up(self, broken: Exception) -> None:
+        """Tell of a failure and close the driver."""
+        error = broken.error if isinstance(broken, DriverBroken) else ""
         # A defect of ours as well: without this thread the rows would never come back.
         is_expected = isinstance(broken, (DriverBroken, DeviceLost))
-        logger.warning(
-            "the GPU driver is opened anew in %.0f s: %s",
-            back_off, broken, exc_info=not is_expected,
-        )  # fmt: skip
+        self._tell(
+            logging.WARNING, f"the GPU driver is opened anew: {broken}", has_stack=not is_expected
+        )
         self._counts.errors(self._driver.take_errors())
         known: list[Shown] = [("up", (one.uuid,), 0.0) for one in self._gpus.devices()]
-        self.snapshots.publish(known or [("up", ("",), 0.0)], is_whole=False, is_lasting=True)
-        self._watcher.end()
-        self._driver.close()
+        absent: list[Shown] = [("up", ("",), 0.0), ("devices", (), 0.0)]
+        # A library alone, as in an image for GPUs on a host without: nothing is wrong with that.
+        is_absent = error == NOT_LOADED and not known
+        self.snapshots.publish(known or absent, is_whole=is_absent, is_lasting=True)
+        is_replaced = error == REPLACED and self._driver.is_replaced()
+        self._close()
         if is_replaced:
             logger.warning("the driver was replaced: another process loads the new library")
             self._leave("exit")
+
+    def _close(self) -> None:
+        self._watcher.end()
+        self._driver.close()
+
+    def _tell(self, level: int, message: str, *, has_stack: bool = False) -> None:
+        """Log what is new: a driver that is not there is not there for long."""
+        if message != self._told:
+            self._told = message
+            logger.log(level, "%s", message, exc_info=has_stack)
+
+
+def _sleeps_uninterruptibly(thread_id: int) -> bool:
+    try:
+        stat = Path(f"/proc/self/task/{thread_id}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "D"

@@ -24,9 +24,16 @@ class Visibility:
         self._order = order
         # The place of each visible device in CUDA's numbering; None where it cannot be known.
         self._places: dict[str, int] | None = {}
+        self._visible: frozenset[str] = frozenset()
 
     def decide(self, devices: Sequence[Device]) -> None:
         """Look at the devices that there are."""
+        self._place(devices)
+        places = self._places or {}
+        parents = {one.parent_uuid for one in devices if one.uuid in places}
+        self._visible = frozenset(places.keys() | parents - {""})
+
+    def _place(self, devices: Sequence[Device]) -> None:
         gpus = sorted(
             (one for one in devices if not one.parent_uuid), key=lambda one: one.pci_bus_id
         )
@@ -54,12 +61,12 @@ class Visibility:
     def is_visible(self, device: Device) -> bool | None:
         """Return whether the server's processes may use a device; None where it is not known.
 
-        Of a GPU with instances, some of which may be used, this is said of the instances.
+        A GPU is visible if one of its instances is: what it uses is used for that one, too.
         """
         if self._places is None:
             return None
-        return device.uuid in self._places or (
-            self._value is None and device.parent_uuid in self._places
+        return device.uuid in self._visible or (
+            self._value is None and device.parent_uuid in self._visible
         )
 
     def cuda_index(self, device: Device) -> str:

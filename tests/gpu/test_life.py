@@ -60,6 +60,172 @@ def test_gpu_that_is_lost_from_the_start_keeps_no_other_from_being_shown(gpus: G
     assert (1, 1) == (reading.get("devices"), gpus.calls()["nvmlInitWithFlags"])
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "fail nvmlDeviceGetMaxClockInfo code=999 gpu=1",
+        "fail nvmlDeviceGetUtilizationRates code=999 gpu=1",
+        "fail nvmlDeviceGetMemoryInfo_v2 code=28 gpu=1",
+        "fail nvmlDeviceRegisterEvents code=15 gpu=1",
+        "fail nvmlDeviceRegisterEvents code=999 gpu=1",
+        "fail nvmlDeviceGetUUID code=999 gpu=1",
+        "fail nvmlDeviceGetMigMode code=10 gpu=1",
+    ],
+)
+def test_gpu_that_answers_nothing_of_use_leaves_the_other(gpus: Gpus, store: Path, fault: str):
+    second = WHOLE.replace("gpu 0", "gpu 1").replace(UUID, OTHER)
+    gpus.say(WHOLE + " event_types=8", second + " event_types=8", fault)
+    with exporter_of(gpus, store) as running:
+        before = wait_for(
+            lambda: (
+                scrape(running).get("power_watts", gpu_uuid=UUID)
+                and gpus.calls()["nvmlDeviceGetUtilizationRates"]
+            ),
+            "the first is read",
+        )
+        wait_for(lambda: gpus.calls()["nvmlDeviceGetUtilizationRates"] > before + 30, "some time")
+        reading = scrape(running)
+
+    assert 1 == reading.get("up", gpu_uuid=UUID)
+    assert 70.5 == reading.get("power_watts", gpu_uuid=UUID)
+    assert 0 == reading.get("xid_errors_total", gpu_uuid=UUID, xid="79")
+    assert {each["gpu_uuid"] for each in reading.labels("info")} <= {UUID, OTHER}
+    assert 1 == gpus.calls()["nvmlInitWithFlags"]
+
+
+def test_question_that_fails_once_hides_no_gpu(gpus: Gpus, store: Path):
+    gpus.say(WHOLE)
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: scrape(running).get("up", gpu_uuid=UUID) == 1, "the GPU is up")
+        for call in ("GetUUID", "GetHandleByIndex_v2"):
+            gpus.say(WHOLE, f"fail nvmlDevice{call} code=999 times=1")
+            before = gpus.calls()["nvmlDeviceGetCount_v2"]
+            seen = set()
+
+            def has_looked_again(before: int = before, seen: set[float | None] = seen) -> bool:
+                seen.add(scrape(running).get("up", gpu_uuid=UUID))
+                return gpus.calls()["nvmlDeviceGetCount_v2"] > before + 2
+
+            wait_for(has_looked_again, "more listings")
+            assert seen == {1}
+        reading = scrape(running)
+
+    assert [UUID] == [each["gpu_uuid"] for each in reading.labels("info")]
+    assert 2 == reading.get("errors_total", error="unknown")
+
+
+def test_many_calls_that_take_their_time_are_none_that_hangs(gpus: Gpus, store: Path):
+    gpus.say(WHOLE, "delay nvmlDeviceGetClockInfo ms=150")
+    with exporter_of(gpus, store, "--gpu.timeout=0.4", "--gpu.interval=0.5") as running:
+        wait_for(lambda: scrape(running).get("power_watts", gpu_uuid=UUID) == 70.5, "it is read")
+        reading = scrape(running)
+
+    assert (0, 0) == (reading.get("collect_stuck"), reading.get("errors_total", error="stuck"))
+    assert (reading.get("collect_duration_seconds") or 0) > 0.4
+
+
+def test_library_without_a_driver_is_no_failure_and_no_noise(gpus: Gpus, store: Path):
+    gpus.say("fail nvmlInitWithFlags code=9")
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: gpus.calls()["nvmlInitWithFlags"] >= 3, "it is tried again")
+        reading = scrape(running)
+        log = running.log.read_text()
+
+    assert (0, 0) == (reading.get("up", gpu_uuid=""), reading.get("devices"))
+    assert reading.has_succeeded
+    assert 1 == sum("level=warning" in line for line in log.splitlines())
+    assert "level=error" not in log
+
+
+def test_driver_is_not_closed_under_a_call_that_waits_for_events(gpus: Gpus, store: Path):
+    watching = WHOLE + " event_types=8"
+    gpus.say(watching)
+    with exporter_of(gpus, store, "--gpu.timeout=0.2") as running:
+        wait_for(lambda: gpus.calls()["nvmlEventSetWait_v2"] > 1, "it waits")
+        gpus.say(watching, "hang nvmlEventSetWait_v2", BREAK)
+        wait_for(lambda: scrape(running).get("errors_total", error="stuck") == 1, "it hangs")
+        hidden = scrape(running)
+        assert 0 == gpus.calls()["nvmlShutdown"]
+        gpus.say(watching)
+        wait_for(lambda: scrape(running).get("power_watts", gpu_uuid=UUID), "all is well")
+        log = running.log.read_text()
+
+    assert ({"up"}, 1) == (hidden.names() - {"xid_errors_total"}, hidden.get("collect_stuck"))
+    assert 1 == log.count("does not return from nvmlEventSetWait_v2")
+    order = [f"{mark}{name}" for mark, _, name, _ in gpus.trace()]
+    assert order.index("-nvmlEventSetWait_v2") < order.index("+nvmlEventSetFree")
+    assert order.index("+nvmlEventSetFree") < order.index("+nvmlShutdown")
+
+
+def test_room_for_samples_is_given_back(gpus: Gpus, store: Path):
+    gpus.say(WHOLE)
+    with exporter_of(gpus, store) as running:
+        for opened in (2, 3):
+            wait_for(lambda: scrape(running).get("sm_active_ratio", gpu_uuid=UUID), "GPM is read")
+            gpus.say(WHOLE, BREAK)
+            wait_for(
+                lambda opened=opened: gpus.calls()["nvmlInitWithFlags"] == opened, "opened anew"
+            )
+        wait_for(lambda: scrape(running).get("sm_active_ratio", gpu_uuid=UUID), "GPM is read")
+        calls = gpus.calls()
+
+    assert 6 == calls["nvmlGpmSampleAlloc"]
+    assert 4 == calls["nvmlGpmSampleFree"]
+
+
+def test_two_exporters_of_one_store_count_once(gpus: Gpus, store: Path):
+    gpus.say(WHOLE, "sample 0 gpu 1000000 100")
+    name = "busy_seconds_total"
+    with exporter_of(gpus, store) as first:
+        wait_for(lambda: scrape(first).get(name, gpu_uuid=UUID) == 0, "the baseline is taken")
+        with exporter_of(gpus, store, "--gpu.simulate=1") as second:
+            wait_for(lambda: scrape(second).get("power_watts", gpu_uuid=UUID), "both show it")
+            gpus.say(WHOLE, "sample 0 gpu 1000000 100", "sample 0 gpu 1100000 100")
+            wait_for(lambda: scrape(first).get(name, gpu_uuid=UUID), "it is counted")
+            readings = [scrape(each) for each in (first, second)]
+
+    for reading in readings:
+        assert 0.1 == pytest.approx(reading.get(name, gpu_uuid=UUID))
+        assert [UUID] == [each["gpu_uuid"] for each in reading.labels("info")]
+    assert 1 == gpus.calls()["nvmlInitWithFlags"]
+
+
+def test_exporter_that_is_told_to_end_while_the_driver_hangs_ends_well(gpus: Gpus, store: Path):
+    gpus.say("hang nvmlInitWithFlags", WHOLE)
+    flags = ("--gpu.timeout=0.1", "--gpu.hang-restart=2", "--web.linger-seconds=4")
+    with exporter_of(gpus, store, *flags) as running:
+        wait_for(lambda: scrape(running).get("collect_stuck") == 1, "the start is stuck")
+        running.process.terminate()
+        assert 0 == running.process.wait(20)
+
+
+def test_bytes_of_links_have_one_source(gpus: Gpus, store: Path):
+    whole = WHOLE + " f91=1:1 f202=3:5 f204=3:5"
+    name = "nvlink_transmit_bytes_total"
+    gpus.say(whole)
+    with exporter_of(gpus, store) as running:
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) == 10240, "in KiB")
+        gpus.say(whole.replace("f138=3:10 f139=3:20", "f138=19! f139=19!"))
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) is None, "it fails")
+        gpus.say(whole)
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) == 10240, "it is back")
+
+
+def test_storm_of_xid_errors_is_counted_whole_and_logged_in_part(gpus: Gpus, store: Path):
+    watching = WHOLE + " event_types=8"
+    silent = f"gpu 1 uuid={OTHER} name=Other memory_total=100 memory_used=10"
+    gpus.say(watching, silent, *(100 * ["event 0 xid=74"]))
+    with exporter_of(gpus, store) as running:
+        labels = {"gpu_uuid": UUID, "xid": "74"}
+        wait_for(lambda: scrape(running).get("xid_errors_total", **labels) == 100, "all of them")
+        log = running.log.read_text()
+        reading = scrape(running)
+
+    assert 20 == log.count("reports XID 74")
+    # Of one that reports nothing it is not said that there was nothing.
+    assert reading.get("xid_errors_total", gpu_uuid=OTHER, xid="74") is None
+
+
 @pytest.mark.slow
 def test_lost_gpu_is_looked_for_once_a_minute(gpus: Gpus, store: Path):
     lost = "fail nvmlDeviceGetMemoryInfo_v2 code=15 gpu=1"
@@ -67,14 +233,21 @@ def test_lost_gpu_is_looked_for_once_a_minute(gpus: Gpus, store: Path):
     with exporter_of(gpus, store) as running:
         wait_for(lambda: scrape(running).get("up", gpu_uuid=OTHER) == 0, "it is lost")
         gpus.say(WHOLE, SECOND, "order 0")
-        wait_for(lambda: gpus.calls()["nvmlInitWithFlags"] == 2, "a second look")
-        wait_for(lambda: scrape(running).get("power_watts", gpu_uuid=UUID), "the other is read")
+        others: set[float | None] = set()
+
+        def is_looked_for() -> bool:
+            others.add(scrape(running).get("up", gpu_uuid=UUID))
+            return gpus.calls()["nvmlInitWithFlags"] == 2
+
+        wait_for(is_looked_for, "a second look")
         before = gpus.calls()["nvmlDeviceGetUtilizationRates"]
         wait_for(
             lambda: gpus.calls()["nvmlDeviceGetUtilizationRates"] > before + 20, "some collections"
         )
 
     assert 2 == gpus.calls()["nvmlInitWithFlags"]
+    # The other one is shown all the while.
+    assert {1} == others
 
 
 def test_call_that_alone_fails_leaves_the_driver_open(gpus: Gpus, store: Path):
@@ -110,9 +283,12 @@ def test_driver_of_which_nothing_answers_is_opened_anew(
 def test_version_mismatch_ends_the_exporter_if_the_library_was_replaced(
     libraries: Path, tmp_path: Path, store: Path
 ):
+    # As drivers are installed: a file with the version in its name, and a link to it.
     installed = tmp_path / "lib" / LIBRARY
+    old, new = (installed.with_name(f"libnvidia-ml.so.{version}") for version in ("590.1", "591.2"))
     installed.parent.mkdir()
-    shutil.copy(build(libraries), installed)
+    shutil.copy(build(libraries), old)
+    installed.symlink_to(old.name)
     gpus = Gpus(tmp_path, installed)
     gpus.say(WHOLE)
     mismatch = "fail nvmlDeviceGetUtilizationRates code=18"
@@ -124,9 +300,10 @@ def test_version_mismatch_ends_the_exporter_if_the_library_was_replaced(
         wait_for(lambda: scrape(running).get("up", gpu_uuid=UUID) == 1, "the GPU is up")
         assert running.process.poll() is None
 
-        new = installed.with_suffix(".new")
         shutil.copy(build(libraries), new)
-        new.rename(installed)
+        installed.unlink()
+        old.unlink()
+        installed.symlink_to(new.name)
         gpus.say(WHOLE, mismatch)
         code = running.process.wait(10)
     gpus.say(WHOLE)
@@ -212,7 +389,7 @@ from exporter.gpu.driver import DriverBroken
 from exporter.gpu.nvml import NvmlDriver
 driver = NvmlDriver()
 driver.open()
-device = driver.devices()[0]
+device = driver.devices().devices[0]
 child = os.fork()
 if child == 0:
     try:
@@ -261,7 +438,7 @@ def test_ten_thousand_collections_hold_on_to_nothing(libraries: Path, tmp_path: 
         after = resources()
         reading = scrape(running)
 
-    assert 1 == reading.get("up", gpu_uuid=UUID)
+    assert {None, 0.0} >= {reading.get("errors_total", error="unknown")}
     assert after[0] <= before[0] + 1
     assert after[1] <= before[1] + 1
     assert after[2] <= before[2] + 2048

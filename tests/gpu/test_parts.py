@@ -35,7 +35,7 @@ def test_bytes_of_links_that_are_counted_one_by_one_are_added_up(gpus: Gpus, sto
         wait_for(lambda: scrape(running).get("up", gpu_uuid=UUID) == 1, "the GPU is up")
         reading = scrape(running)
         # A link that fails for a moment makes no register of the sum that begins anew.
-        gpus.say(WHOLE.replace("f138=3:10 f139=3:20", links.replace("f202s1=3:20", "f202s1=15!")))
+        gpus.say(WHOLE.replace("f138=3:10 f139=3:20", links.replace("f202s1=3:20", "f202s1=19!")))
         name = "nvlink_transmit_bytes_total"
         wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) is None, "no sum")
         gpus.say(WHOLE.replace("f138=3:10 f139=3:20", links))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,15 +87,10 @@ def test_rows_of_a_process_that_has_ended_go(gpus: Gpus, store: Path, minor: int
                 lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) == 100,
                 "the runner is there",
             )
-        # The driver still names it, but it cannot be looked up.
-        wait_for(
-            lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) is None,
-            "nothing is said",
-        )
-        gpus.say(with_minor(minor))
+        # The driver still names it.
         wait_for(
             lambda: scrape(running).get("serving_memory_used_bytes", gpu_uuid=UUID) == 0,
-            "no process is there",
+            "it has ended",
         )
 
 
@@ -138,14 +134,22 @@ def test_own_share_of_the_multiprocessors_is_integrated(gpus: Gpus, store: Path,
         first = [f"process 0 pid={ours} sm=90 time=1000000"]
         gpus.say(with_minor(minor), *first)
         wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) == 0, "the baseline")
-        # Idle for a while: the driver answers that there is nothing.
-        gpus.say(with_minor(minor))
+        # Beside another's, one that has ended, and places of the buffer that were never filled.
         gpus.say(
             with_minor(minor),
-            f"process 0 pid={ours} sm=25 time=3000000",
-            f"process 0 pid={os.getpid()} sm=50 time=3000000",
+            f"process 0 pid={ours} sm=25 time=1000100",
+            f"process 0 pid={os.getpid()} sm=50 time=1000100",
+            f"process 0 pid={2**22 + 1} sm=1 time=1000050",
+            f"process 0 pid={0xDEADBEEF} sm=99 time={2**62}",
+            "process 0 pid=0 sm=99 time=1020000",
         )
         wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID), "it is counted")
-        found = scrape(running).get(name, gpu_uuid=UUID)
+        first_share = scrape(running).get(name, gpu_uuid=UUID)
+        # An hour later by the driver's clock, which may be set: no more than has really passed.
+        begun = time.monotonic()
+        gpus.say(with_minor(minor), f"process 0 pid={ours} sm=100 time=3601000000")
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) != first_share, "it goes on")
+        second_share = scrape(running).get(name, gpu_uuid=UUID) or 0.0
 
-    assert 0.5 == pytest.approx(found)
+    assert 0.0001 * 0.25 == pytest.approx(first_share)
+    assert second_share <= time.monotonic() - begun + 0.5

@@ -1,16 +1,22 @@
 """GPUs that are simulated for those who have none: every family, marked, and with the load."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter import CATALOGUE, open_recorder
 from exporter.catalogue.gpu import FAMILIES
+from exporter.gpu import simulation
+from exporter.gpu.counters import BusyIntegral
+from exporter.gpu.simulation import SimulatedDriver
+from exporter.view import LiveProcess
 from tests.gpu.stand_in import WHOLE, Gpus, Reading, exporter_of
 from tests.live.servers import wait_for
 
-FIRST = "GPU-00000000-0000-0000-0000-000000000000"
-SECOND = "GPU-00000000-0000-0000-0000-000000000001"
 # Nothing goes wrong with a simulated GPU.
 NEVER = {"inferometer_gpu_xid_last_timestamp_seconds"}
 
@@ -26,9 +32,15 @@ def test_simulated_gpus_have_everything_follow_the_load_and_are_marked(gpus: Gpu
         def reading() -> Reading:
             return Reading(running.get()[2].decode())
 
+        def uuids() -> list[str]:
+            return sorted(each["gpu_uuid"] for each in reading().labels("info"))
+
+        wait_for(lambda: len(uuids()) == 2, "there are two")
+        first, second = uuids()
+
         def both(name: str) -> list[float]:
             found = reading()
-            return [found.get(name, gpu_uuid=uuid) or 0.0 for uuid in (FIRST, SECOND)]
+            return [found.get(name, gpu_uuid=uuid) or 0.0 for uuid in (first, second)]
 
         wait_for(lambda: both("busy_seconds_total") == [0, 0] and both("up") == [1, 1], "idle")
         idle = reading()
@@ -42,23 +54,77 @@ def test_simulated_gpus_have_everything_follow_the_load_and_are_marked(gpus: Gpu
         log = running.log.read_text()
     recorder.close()
 
-    assert 70 == idle.get("power_watts", gpu_uuid=FIRST)
+    assert 70 == idle.get("power_watts", gpu_uuid=first)
     missing = {one.name for one in FAMILIES if f"\n{one.name}" not in text}
     assert missing == NEVER
     assert {"true"} == {each["simulated"] for each in rested.labels("info")}
-    assert 1.5 == pytest.approx(rested.get("serving_sm_busy_seconds_total", gpu_uuid=FIRST))
-    assert 1.5 * 490 <= (rested.get("energy_joules_total", gpu_uuid=FIRST) or 0)
-    assert 0 == rested.get("other_memory_used_bytes", gpu_uuid=FIRST)
+    own = rested.get("serving_sm_busy_seconds_total", gpu_uuid=first)
+    assert 1.5 == pytest.approx(own, rel=0.02)
+    assert 0 == rested.get("other_memory_used_bytes", gpu_uuid=first)
     assert "simulated" in page
     assert 1 == log.count("GPUs are simulated: 2")
     assert [] == gpus.trace()
 
 
+class Clock:
+    """A clock that is set by hand, and a server whose load is."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.busy_seconds, self.mark = 0.0, "abcd"
+        self.processes = [LiveProcess("runner", 1, 1)]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1.7e9 + self.now
+
+
+@given(steps=st.lists(st.sampled_from([0.05, 0.3, 1.0, 1.2, 5.0, 31.0]), min_size=1, max_size=40))
+def test_busy_time_is_that_of_the_load_however_often_it_is_read(steps: list[float]):
+    clock, integral = Clock(), BusyIntegral()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(simulation, "time", clock)
+        driver = SimulatedDriver(1, clock)  # type: ignore[arg-type]
+        device = driver.devices().devices[0]
+        joules, busy, gaps = 0.0, 0.0, 0
+        for step in (0.0, *steps):
+            clock.now += step
+            clock.busy_seconds += step / 2
+            reading = driver.read_fast(device)
+            joules = reading.accumulators[0].raw * reading.accumulators[0].unit
+            since = integral.clock.since_us(clock.now)
+            more, missing = integral.add(
+                driver.samples(device, memory=False, since_us=since) or [], clock.now
+            )
+            busy, gaps = busy + more, gaps + missing
+
+    total = sum(steps)
+    assert gaps == 0
+    assert busy == pytest.approx(total / 2, rel=1e-6, abs=1e-4)
+    assert joules == pytest.approx(70 * total + 490 * total / 2, rel=1e-3, abs=1)
+
+
+def test_more_load_than_a_gpu_can_bear_ends_with_the_load():
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(simulation, "time", clock)
+        driver = SimulatedDriver(1, clock)  # type: ignore[arg-type]
+        device = driver.devices().devices[0]
+        loads = []
+        for second in range(130):
+            clock.now += 1
+            clock.busy_seconds += 2 if second < 100 else 0
+            rows = {row.name: row.value for row in driver.read_fast(device).rows}
+            loads.append(rows["utilization_ratio"])
+
+    assert set(loads[1:100]) == {1.0}
+    assert set(loads[110:]) == {0.0}
+
+
 @pytest.mark.parametrize("number", ["-1", "1.5", "many", "65"])
 def test_number_of_simulated_gpus_is_checked(store: Path, number: str):
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-m", "exporter", f"--store.path={store}", f"--gpu.simulate={number}"],
         capture_output=True, text=True, check=False,
