@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.load import SECONDS, Load, run_wrk, server
-from bench.report import Cost, Ratio, summary
+from bench.report import Cost, Ratio, cost_table, summary
 
 COLLECTIONS = 1000
 ROUNDS = 12
@@ -40,8 +40,10 @@ def measure(models: Path) -> list[Ratio]:
             for _ in range(ROUNDS):
                 read.append(run_wrk(running.url, load, SECONDS))
                 os.kill(exporter, signal.SIGSTOP)
-                unread.append(run_wrk(running.url, load, SECONDS))
-                os.kill(exporter, signal.SIGCONT)
+                try:
+                    unread.append(run_wrk(running.url, load, SECONDS))
+                finally:
+                    os.kill(exporter, signal.SIGCONT)
     ratio = statistics.median(read) / statistics.median(unread)
     return [
         Ratio(
@@ -57,10 +59,10 @@ def measure(models: Path) -> list[Ratio]:
 
 
 def costs() -> list[Cost]:
-    """Return what each call, tier and scrape takes."""
+    """Return what each call, tier and scrape takes, in a process of their own."""
     with library() as (environment, name):
         done = subprocess.run(
-            [sys.executable, "-m", "bench.gpus"],
+            [sys.executable, "-m", "bench.gpus", "measure"],
             env=os.environ | environment, stdout=subprocess.PIPE, check=True,
         )  # fmt: skip
     found: dict[str, list[float]] = json.loads(done.stdout)
@@ -97,7 +99,7 @@ def _exporter_of(pid: int) -> int:
 
 
 def time_collections() -> dict[str, list[float]]:
-    """Return the times of calls, tiers and scrapes in microseconds, in a process of their own."""
+    """Return the times of calls, tiers and scrapes in microseconds."""
     import pynvml
 
     times: dict[str, list[float]] = defaultdict(list)
@@ -120,7 +122,7 @@ def time_collections() -> dict[str, list[float]]:
 
     driver = NvmlDriver()
     driver.open()
-    devices = driver.devices()
+    devices = driver.devices().devices
     for device in devices:
         driver.read_once(device)
     times.clear()
@@ -163,4 +165,7 @@ def _scrapes() -> list[float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(time_collections()))
+    if sys.argv[1:] == ["measure"]:
+        print(json.dumps(time_collections()))
+    else:
+        print(cost_table(costs()))

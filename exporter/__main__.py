@@ -71,13 +71,8 @@ def _run(settings: ExporterSettings) -> None:
     recorder = _open_recorder(settings)
     listeners = _listeners(web)
     endings = contextlib.ExitStack()
-    collectors = replace(
-        settings.collectors,
-        recorder=lambda: recorder,
-        leave=_way_out(recorder, listeners, stopping),
-        at_end=endings.callback,
-    )
-    scraper = Scraper(settings.store_path, collectors, folds=True, settings=settings.exposition)
+    leave = _way_out(recorder, listeners, stopping)
+    scraper = _scraper(settings, recorder, leave, endings)
     site = Site(
         scraper, config,
         metrics_path=web.telemetry_path, max_requests=web.max_requests, remark=_remark(settings),
@@ -97,6 +92,18 @@ def _run(settings: ExporterSettings) -> None:
     recorder.close()
     if settings.removes_abandoned_store:
         _remove_abandoned_store(settings)
+
+
+def _scraper(
+    settings: ExporterSettings,
+    recorder: Recorder,
+    leave: Callable[[str], None],
+    endings: contextlib.ExitStack,
+) -> Scraper:
+    collectors = replace(
+        settings.collectors, recorder=lambda: recorder, leave=leave, at_end=endings.callback
+    )
+    return Scraper(settings.store_path, collectors, folds=True, settings=settings.exposition)
 
 
 def _serve(servers: Sequence[ExporterServer], scheme: str, path: str) -> None:

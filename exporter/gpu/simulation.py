@@ -220,7 +220,9 @@ class SimulatedDriver:
         if state is None:
             state = self._states[device.uuid] = _State(now, now, now_us)
             return state
-        elapsed = max(now - state.at, 1e-6)
+        # By the monotonic clock, since the wall clock may be set; in the samples' own microseconds.
+        state.elapsed_us = max(1, round(MICROSECONDS * (now - state.at)))
+        elapsed = state.elapsed_us / MICROSECONDS
         # What more than one GPU could have done is not done later, when there is no load.
         more = max(0.0, total - seen) / self._count
         state.waiting = min(state.waiting + more, elapsed + MOST_WAITING_SECONDS)
@@ -228,9 +230,8 @@ class SimulatedDriver:
         state.waiting -= worked
         state.busy_seconds += worked
         state.load = worked / elapsed
-        # By the monotonic clock: the wall clock may be set.
-        state.elapsed_us = round(MICROSECONDS * elapsed)
-        state.at, state.at_us = now, state.at_us + state.elapsed_us
+        state.at += elapsed
+        state.at_us += state.elapsed_us
         return state
 
 

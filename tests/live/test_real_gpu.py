@@ -128,6 +128,7 @@ def test_server_computes_on_the_gpu_and_has_its_share(
             "the driver tells the runner's memory",
         )
 
+    assert devices
     assert devices <= {gpu["uuid"] for gpu in gpus}
 
 

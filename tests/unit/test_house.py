@@ -38,6 +38,8 @@ WALLS = {
     "exporter/collectors/base.py": "a collector that raises costs its own rows only",
     "exporter/gpu/calls.py": "whatever the binding of NVML raises, the driver is opened anew",
     "exporter/gpu/thread.py": "a defect must not end the thread that reads the GPUs",
+    "exporter/gpu/watch.py": "a defect must not end the thread that sees the driver hang",
+    "exporter/gpu/xid.py": "a defect must not end the thread that waits for XID errors",
     "exporter/registry_copies.py": "a program's own collector that raises costs its own rows only",
     "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
     "serving/runner/batcher.py": "what a model raises fails its batch only",
