@@ -20,7 +20,8 @@ from exporter.gpu.xid import XidWatcher
 STALE_INTERVALS = 3
 FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 1.0, 30.0
 LOOK_AGAIN_SECONDS = 300.0
-FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 3600.0
+# In slow intervals, after which a GPU that has gone is looked for; each time it is twice as long.
+FIRST_LOOK, LONGEST_LOOK = 2, 120
 REPLACED, NOT_LOADED = "lib_rm_version_mismatch", "driver_not_loaded"
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ class GpuThread:
             max_age_seconds=STALE_INTERVALS * settings.interval_seconds,
         )
         self._opened_at = 0.0
-        self._look_seconds = FIRST_LOOK_SECONDS
+        self._first_look_seconds = FIRST_LOOK * settings.slow_interval_seconds
+        self._look_seconds = self._first_look_seconds
         self._told = ""
         self._thread = threading.Thread(target=self._run, name="gpu", daemon=True)
 
@@ -137,9 +139,10 @@ class GpuThread:
         """Have the driver opened anew now and then if a GPU has gone: only so it can be back."""
         gone_at = self._gpus.gone_at
         if gone_at is None:
-            self._look_seconds = FIRST_LOOK_SECONDS
+            self._look_seconds = self._first_look_seconds
         elif now - max(gone_at, self._opened_at) > self._look_seconds:
-            self._look_seconds = min(2 * self._look_seconds, LONGEST_LOOK_SECONDS)
+            most = LONGEST_LOOK * self._settings.slow_interval_seconds
+            self._look_seconds = min(2 * self._look_seconds, most)
             raise _LookAgain
 
     def _give_up(self, broken: Exception) -> None:

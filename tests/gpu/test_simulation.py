@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import CATALOGUE, open_recorder
 from exporter.catalogue.gpu import FAMILIES
 from exporter.gpu import simulation
 from exporter.gpu.counters import BusyIntegral
@@ -17,17 +18,45 @@ from exporter.view import LiveProcess
 from tests.gpu.stand_in import WHOLE, Gpus, Reading, exporter_of
 from tests.live.servers import wait_for
 
+RUNNER = """
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from exporter import CATALOGUE, open_recorder
+recorder = open_recorder(Path(sys.argv[1]), "runner", families=CATALOGUE)
+labels = {"model": "digits", "version": "1", "device": "cpu"}
+busy = recorder.child("inferometer_device_busy_seconds_total", **labels)
+print("open", flush=True)
+for line in sys.stdin:
+    busy.inc(float(line))
+"""
+
 # Nothing goes wrong with a simulated GPU.
 NEVER = {"inferometer_gpu_xid_last_timestamp_seconds"}
 
 
+@contextmanager
+def runner(store: Path) -> Iterator[Callable[[float], None]]:
+    """Run a process that says to have computed for as many seconds as it is told."""
+    command = [sys.executable, "-c", RUNNER, str(store)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        to_process = process.stdin
+
+        def compute(seconds: float) -> None:
+            to_process.write(f"{seconds}\n")
+            to_process.flush()
+
+        yield compute
+
+
 def test_simulated_gpus_have_everything_follow_the_load_and_are_marked(gpus: Gpus, store: Path):
     gpus.say(WHOLE)
-    store.mkdir(mode=0o700)
-    recorder = open_recorder(store, "runner", families=CATALOGUE)
-    labels = {"model": "digits", "version": "1", "device": "cpu"}
-    busy = recorder.child("inferometer_device_busy_seconds_total", **labels)
-    with exporter_of(gpus, store, "--gpu.simulate=2") as running:
+    with runner(store) as compute, exporter_of(gpus, store, "--gpu.simulate=2") as running:
 
         def reading() -> Reading:
             return Reading(running.get()[2].decode())
@@ -44,7 +73,7 @@ def test_simulated_gpus_have_everything_follow_the_load_and_are_marked(gpus: Gpu
 
         wait_for(lambda: both("busy_seconds_total") == [0, 0] and both("up") == [1, 1], "idle")
         idle = reading()
-        busy.inc(3.0)
+        compute(3.0)
         wait_for(lambda: max(both("power_watts")) > 500, "they are busy")
         wait_for(lambda: both("busy_seconds_total") == pytest.approx([1.5, 1.5]), "all is done")
         wait_for(lambda: both("power_watts") == [70, 70], "they rest")
@@ -52,7 +81,6 @@ def test_simulated_gpus_have_everything_follow_the_load_and_are_marked(gpus: Gpu
         text = running.get()[2].decode()
         page = running.get("/")[2].decode()
         log = running.log.read_text()
-    recorder.close()
 
     assert 70 == idle.get("power_watts", gpu_uuid=first)
     missing = {one.name for one in FAMILIES if f"\n{one.name}" not in text}
