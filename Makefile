@@ -33,7 +33,8 @@ demo: install ## train a digit classifier, serve it and send it traffic until Ct
 
 test: install clients packages check ## run every check and test
 	@exec $(BIN)/python -m pytest tests/unit tests/gpu -n auto
-	@exec $(BIN)/python -m pytest tests/live
+	@exec $(BIN)/python -m pytest tests/live -m "not alone" -n auto --dist loadfile
+	@exec $(BIN)/python -m pytest tests/live -m alone
 
 check: install ## lint, types, import contracts, and whether METRICS.md is current
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from dataclasses import replace
 from exporter.catalogue import CATALOGUE
 from exporter.directory import block_paths, open_directory, remove_when_abandoned
 from exporter.errors import ExporterError, SettingsError, StoreError
+from exporter.gpu.relay import remove_relayed
 from exporter.http import ExporterServer, Site, listen
 from exporter.log import start_logging
 from exporter.null_recorder import NullRecorder
@@ -100,6 +101,8 @@ def _scraper(
     leave: Callable[[str], None],
     endings: contextlib.ExitStack,
 ) -> Scraper:
+    if "gpu" in settings.collectors.disabled:
+        remove_relayed(settings.store_path)  # What one before may have passed on.
     collectors = replace(
         settings.collectors, recorder=lambda: recorder, leave=leave, at_end=endings.callback
     )

@@ -22,7 +22,7 @@ GPU_LOCK_NAME = "gpu.lock"
 # All that a server ever puts into its store directory. Nothing else in it is ever deleted.
 OURS = re.compile(
     r"[a-z][a-z0-9_-]*-[0-9]+-[0-9a-f]{16}\.(block|new|bad)|retired(\.new)?"
-    r"|collected(\.new)?|gpu\.lock|owner\.lock|fold\.lock"
+    r"|collected(\.[0-9]+\.new)?|gpu\.lock|owner\.lock|fold\.lock"
     r"|settings\.json|server\.state|runner-[0-9]+\.(sock|status|loader|loader\.new)|requests-[0-9]+\.slow"
 )
 
@@ -104,7 +104,8 @@ def remove_directory(path: Path) -> None:
     """
     with contextlib.suppress(OSError):
         _delete_contents(path)
-        (path / OWNER_LOCK_NAME).unlink(missing_ok=True)
+        for name in (GPU_LOCK_NAME, OWNER_LOCK_NAME):
+            (path / name).unlink(missing_ok=True)
         path.rmdir()
         if path.parent.name.startswith("inferometer-"):
             path.parent.rmdir()
@@ -175,7 +176,7 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _delete_contents(path: Path) -> None:
-    """Delete everything of ours but the owner's lock, which is held."""
+    """Delete everything of ours but locks, which may be held."""
     for entry in path.iterdir():
-        if entry.name != OWNER_LOCK_NAME and _is_ours(entry):
+        if entry.name not in {OWNER_LOCK_NAME, GPU_LOCK_NAME} and _is_ours(entry):
             entry.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 import logging
 import os
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from exporter.catalogue.gpu import FAMILIES
 from exporter.collectors.base import Collector, CollectorSettings
 from exporter.directory import try_gpu_lock
+from exporter.errors import StoreError
 from exporter.gpu.collector import GpuCollector, RelayedGpuCollector
 from exporter.gpu.counts import Counts
 from exporter.gpu.driver import Driver
@@ -16,6 +19,7 @@ from exporter.gpu.simulation import SimulatedDriver
 from exporter.gpu.thread import GpuThread
 from exporter.gpu.visibility import Visibility
 from exporter.gpu.watch import GpuWatch
+from exporter.view import MergedFamily, View
 
 COLLECTED = tuple(family for family in FAMILIES if not family.recorded_by)
 
@@ -23,26 +27,60 @@ logger = logging.getLogger(__name__)
 
 
 def make_gpu_collector(settings: CollectorSettings) -> Collector | None:
-    """Return the collector, its threads running where this process is the one to read GPUs.
+    """Return the collector; None where no process reads GPUs.
 
     One exporter of a store does, for as long as it lives: NVML is never to be opened in a process
-    that forks or serves. Others show what that one passes on; None where there is none.
+    that forks or serves. Others show what that one passes on.
     """
     if settings.store_path is None:
         return None
-    lock = try_gpu_lock(settings.store_path) if settings.gpu is not None else None
-    if settings.gpu is None or lock is None:
-        return RelayedGpuCollector(settings.store_path, COLLECTED)
+    relayed = RelayedGpuCollector(settings.store_path, COLLECTED)
+    if settings.gpu is None:
+        return relayed
+    return ExclusiveGpuCollector(relayed, partial(_own_collector, settings, settings.gpu))
+
+
+class ExclusiveGpuCollector:
+    """Reads the GPUs unless another exporter of the store does; takes over when that one ends."""
+
+    def __init__(
+        self, relayed: RelayedGpuCollector, take_over: Callable[[], Collector | None]
+    ) -> None:
+        """`take_over` returns None while it is not this process's turn; it may raise StoreError."""
+        self.names = relayed.names
+        self._relayed = relayed
+        self._take_over = take_over
+        self._problem = ""
+        self._own: Collector | None = None
+        self._look()
+
+    def collect(self, view: View) -> Iterable[MergedFamily]:
+        """Return the rows. Raises as the collector in charge does."""
+        self._look()
+        return (self._own or self._relayed).collect(view)
+
+    def _look(self) -> None:
+        if self._own is not None:
+            return
+        try:
+            self._own = self._take_over()
+        except (StoreError, OSError) as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                logger.warning("this process does not read the GPUs: %s", error)
+
+
+def _own_collector(settings: CollectorSettings, gpu: GpuSettings) -> Collector | None:
+    assert settings.store_path is not None
+    if try_gpu_lock(settings.store_path) is None:
+        return None
     counts, server = Counts(settings.recorder), Server(settings.store_path)
-    driver, visibility = _driver(settings.gpu, server)
+    driver, visibility = _driver(gpu, server)
     gpus = Gpus(
-        driver, server, counts,
-        visibility=visibility, slow_seconds=settings.gpu.slow_interval_seconds,
-    )  # fmt: skip
-    thread = GpuThread(driver, gpus, counts, settings.gpu, leave=settings.leave)
-    watch = GpuWatch(
-        thread, counts, settings.gpu, store_path=settings.store_path, leave=settings.leave
+        driver, server, counts, visibility=visibility, slow_seconds=gpu.slow_interval_seconds
     )
+    thread = GpuThread(driver, gpus, counts, gpu, leave=settings.leave)
+    watch = GpuWatch(thread, counts, gpu, store_path=settings.store_path, leave=settings.leave)
     thread.start()
     watch.start()
     settings.at_end(watch.end)

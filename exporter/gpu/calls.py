@@ -94,6 +94,10 @@ class Calls:
         self._unsupported = {key for key in self._unsupported if key[0] != owner}
         self._missing_fields.pop(owner, None)
 
+    def lacks_call(self, owner: str, function: Callable[..., object], kind: object) -> bool:
+        """Return whether a call of one kind has been found not to be supported."""
+        return (owner, function.__name__, (kind,)) in self._unsupported
+
     def lacks(self, device: Device, field: tuple[int, int]) -> bool:
         """Return whether a device has been found not to support a field."""
         return field in self._missing_fields.get(device.uuid, ())
@@ -181,6 +185,7 @@ class Calls:
                 self._judge(key, one.nvmlReturn, f"field {one.fieldId}")
             elif one.nvmlReturn not in NOTHING_NEW:
                 self.count(NAMES.get(one.nvmlReturn, "other"))
+                self.failures += 1
         return values
 
     def _check_usable(self) -> None:

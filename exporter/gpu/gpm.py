@@ -1,5 +1,6 @@
 """NVML's profiling metrics (GPM), which Hopper and newer have: means between two samples."""
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,24 +24,13 @@ class Gpm:
     """The profiling metrics of one device: means between two samples, kept and swapped."""
 
     def __init__(self, calls: Calls, device: Device) -> None:
-        """Ask whether there are any, and take room for the samples."""
+        """Ask nothing yet."""
         self._calls = calls
         self._device = device
         self._samples: list[Any] = []
-        self._taken = [0.0, 0.0]
+        self._is_refused = False
+        self._taken = [-math.inf, -math.inf]
         self._last: dict[str, float] = {}
-        if not device.parent_uuid:
-            support = self._ask(pynvml.nvmlGpmQueryDeviceSupport, device.handle)
-            if support is None or not support.isSupportedDevice:
-                return
-        self._request = pynvml.c_nvmlGpmMetricsGet_t()
-        self._request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
-        self._request.numMetrics = len(GPM_METRICS)
-        for slot, number in enumerate(GPM_METRICS.values()):
-            self._request.metrics[slot].metricId = number
-        samples = [self._ask(pynvml.nvmlGpmSampleAlloc) for _ in range(2)]
-        if None not in samples:
-            self._samples = samples
 
     def close(self) -> None:
         """Give the samples back, before the library is closed."""
@@ -51,7 +41,7 @@ class Gpm:
     def read(self, device: Device) -> dict[str, float]:
         """Take a sample; return the means in percent since the one before, by family."""
         self._device = device  # Its handle may be new.
-        if not self._samples:
+        if not self._samples and not self._prepare():
             return {}
         now = time.monotonic()
         window = now - self._taken[1]
@@ -60,7 +50,7 @@ class Gpm:
         self._samples.reverse()
         self._taken = [self._taken[1], now]
         if self._take() is None:
-            self._taken[1] = 0.0
+            self._taken[1] = -math.inf
             return {}
         if window > GPM_MOST_SECONDS:
             return {}
@@ -72,6 +62,27 @@ class Gpm:
                 if metric.nvmlReturn == pynvml.NVML_SUCCESS:
                     self._last[name] = metric.value
         return self._last
+
+    def _prepare(self) -> bool:
+        """Ask whether there are any, and take room for two samples; what fails is tried again."""
+        if self._is_refused:
+            return False
+        if not self._device.parent_uuid:
+            support = self._ask(pynvml.nvmlGpmQueryDeviceSupport, self._device.handle)
+            self._is_refused = support is not None and not support.isSupportedDevice
+            if support is None or self._is_refused:
+                return False
+        samples = [self._ask(pynvml.nvmlGpmSampleAlloc) for _ in range(2)]
+        self._samples = [sample for sample in samples if sample is not None]
+        if len(self._samples) < len(samples):
+            self.close()
+            return False
+        self._request = pynvml.c_nvmlGpmMetricsGet_t()
+        self._request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+        self._request.numMetrics = len(GPM_METRICS)
+        for slot, number in enumerate(GPM_METRICS.values()):
+            self._request.metrics[slot].metricId = number
+        return True
 
     def _take(self) -> object:
         sample = self._samples[1]

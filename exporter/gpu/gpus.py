@@ -28,8 +28,6 @@ from exporter.gpu.visibility import Visibility
 # Of these a GPU is not asked again before the driver is opened anew.
 GONE = frozenset({"gpu_is_lost", "reset_required"})
 MOST_INCOMPLETE = 3
-# A driver's clock may be ahead of this process's by as much.
-AHEAD_SECONDS = 60.0
 BUSY_FAMILIES = {False: "busy_seconds_total", True: "memory_busy_seconds_total"}
 
 logger = logging.getLogger(__name__)
@@ -80,6 +78,8 @@ class Gpus:
         self._gpus: dict[str, _Gpu] = {}
         self._listed_at = -math.inf
         self._incomplete = 0
+        # What was logged last of a GPU that does not answer.
+        self._told: dict[str, str] = {}
 
     def devices(self, *, answering: bool = False) -> list[Device]:
         """Return the GPUs that have been seen, or those of them that answer."""
@@ -127,16 +127,21 @@ class Gpus:
             if not is_opened:
                 return
         found = {device.uuid: device for device in listing.devices}
-        self._visibility.decide(listing.devices)
+        missing = [gpu for uuid, gpu in self._gpus.items() if uuid not in found]
+        # Those that do not answer have their places in CUDA's numbering.
+        whole = [gpu.device for gpu in missing if not gpu.device.parent_uuid]
+        self._visibility.decide([*listing.devices, *whole])
         for place, device in enumerate(listing.devices):
             self._take_up(device, is_opened=is_opened, delay_share=place / len(found))
-        for uuid in self._gpus.keys() - found.keys():
-            gpu = self._gpus[uuid]
+        for gpu in missing:
             if gpu.device.parent_uuid:
                 self._driver.forget(gpu.device)
-                del self._gpus[uuid]  # An instance that was taken away is not missed.
-            elif listing.is_complete:
-                gpu.lost_at, gpu.is_gone = gpu.lost_at or time.monotonic(), True
+                # An instance that was taken away is not missed.
+                del self._gpus[gpu.device.uuid]
+            elif listing.is_complete or is_opened:
+                # After an opening its handle is void, whether it is gone or could not be asked.
+                gpu.lost_at = gpu.lost_at or time.monotonic()
+                gpu.is_gone, gpu.looked_at = listing.is_complete, None
 
     def _take_up(self, device: Device, *, is_opened: bool, delay_share: float) -> None:
         known = self._gpus.get(device.uuid)
@@ -147,7 +152,6 @@ class Gpus:
             gpu = _Gpu(device, slow_due=-delay_share * self._slow_seconds)
             if known is not None:
                 gpu.integrals, gpu.process_last_us = known.integrals, known.process_last_us
-                gpu.looked_at = known.looked_at
             self._gpus[device.uuid] = known = gpu
         known.device = device  # Its handle may be new.
         if not known.is_gone:
@@ -158,8 +162,11 @@ class Gpus:
                 self._lose(known, lost)
 
     def _lose(self, gpu: _Gpu, lost: DeviceLost) -> None:
-        logger.warning("GPU %s does not answer: %s", gpu.device.uuid, lost.error)
-        gpu.lost_at = time.monotonic()
+        uuid = gpu.device.uuid
+        if self._told.get(uuid) != lost.error:
+            self._told[uuid] = lost.error
+            logger.warning("GPU %s does not answer: %s", uuid, lost.error)
+        gpu.lost_at, gpu.looked_at = time.monotonic(), None
         gpu.is_gone = lost.error in GONE
 
     def _rows_of(self, gpu: _Gpu) -> list[Shown]:
@@ -189,6 +196,7 @@ class Gpus:
         if not (gpu.device.has_instances or gpu.device.parent_uuid):
             self._integrate(gpu, now)
         uuid = gpu.device.uuid
+        self._told.pop(uuid, None)
         rows: list[Shown] = []
         for reading in (gpu.once, fast, gpu.slow):
             rows += [_labelled(uuid, row) for row in reading.rows]
@@ -231,6 +239,8 @@ class Gpus:
             seconds, gaps = integral.add(samples, now)
             if integral.clock.last_us < before:
                 gpu.process_last_us = 0  # The driver's clock was set back.
+            if gaps:
+                gpu.looked_at = None  # Of the processes nothing more is known than of the whole.
             self._counts.inc(BUSY_FAMILIES[of_memory], seconds, gpu_uuid=uuid)
             self._counts.errors(gaps * ["sample_gap"])
         self._integrate_processes(gpu, now)
@@ -238,13 +248,7 @@ class Gpus:
     def _integrate_processes(self, gpu: _Gpu, now: float) -> None:
         """Count this server's share: each is a mean over what is newer than was asked from."""
         since, gpu.looked_at = gpu.looked_at, now
-        latest = MICROSECONDS * (time.time() + AHEAD_SECONDS)
-        # The driver's buffer has places that were never filled.
-        busy = [
-            one
-            for one in self._driver.process_busy(gpu.device, gpu.process_last_us) or ()
-            if one.pid and one.time_us <= latest
-        ]
+        busy = self._driver.process_busy(gpu.device, gpu.process_last_us)
         if not busy:
             return
         before, newest = gpu.process_last_us, max(one.time_us for one in busy)

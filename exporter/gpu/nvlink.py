@@ -29,17 +29,21 @@ class NvLinks:
             self._links = self._find()
         registers = []
         for field, family in FAMILIES.items() if self._links else ():
-            found = self._values(field, self._links)
-            if len(found) == len(self._links):
+            found = self._values(field, self._links or [])
+            if len(found) == len(self._links or []):
                 total = sum(found.values())
                 registers.append(Accumulator(family, "", total, 1, BITS, MOST_NVLINK_BYTES))
         return registers
 
-    def _find(self) -> list[int]:
+    def _find(self) -> list[int] | None:
+        """Return the links that answer; None when some could not be asked."""
+        failures = self._calls.failures
         found = self._calls.fields(self._device, [(LINK_COUNT, 0)])
         count = min(int(found[0].value), MOST_LINKS) if found else 0
         links = list(range(count))
         both = [self._values(field, links) for field in FAMILIES] if links else [{}]
+        if self._calls.failures != failures:
+            return None
         return [link for link in links if all(link in values for values in both)]
 
     def _values(self, field: int, links: list[int]) -> dict[int, int]:

@@ -4,6 +4,7 @@ Names, units and codes are those of https://docs.nvidia.com/deploy/nvml-api/. Wh
 support is asked for once; what it answers beyond reason is left out.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -29,13 +30,12 @@ from exporter.gpu.gpm import Gpm
 from exporter.gpu.inventory import find_devices, text_of
 from exporter.gpu.names import CLOCKS, EVENT_REASONS, SEVERITIES, THRESHOLDS
 from exporter.gpu.nvlink import NvLinks
-from exporter.view import LiveProcess
 
-MEGA = 1e6
-PERCENT = 100
+MEGA, PERCENT = 1e6, 100
 LIBRARY_NOT_FOUND = 12
-GPU_SAMPLES, MEMORY_SAMPLES = 1, 2
-VOLATILE = 0
+# A driver's clock may be ahead of this process's by as much.
+MICROSECONDS, AHEAD_SECONDS = 1e6, 60.0
+GPU_SAMPLES, MEMORY_SAMPLES, VOLATILE = 1, 2, 0
 NO_PERFORMANCE_STATE = 32
 
 # Beyond these a value is no measurement.
@@ -48,6 +48,7 @@ class NvmlDriver:
     """NVML, kept open for as long as the collector lives: opening costs seconds on some hosts."""
 
     is_simulated = False
+    is_ours = staticmethod(attribution.is_ours)
 
     def __init__(self) -> None:
         """Open nothing yet."""
@@ -85,10 +86,6 @@ class NvmlDriver:
     def is_replaced(self) -> bool:
         """Return whether another library would be loaded by now."""
         return library.is_replaced()
-
-    def is_ours(self, pid: int, device: Device, own: Sequence[LiveProcess]) -> bool | None:
-        """Return whether a pid is one of a server's processes; None if it cannot be looked up."""
-        return attribution.is_ours(pid, device, own)
 
     def take_errors(self) -> list[str]:
         """Return the errors since the last time."""
@@ -191,16 +188,19 @@ class NvmlDriver:
         found = self._of(device, pynvml.nvmlDeviceGetProcessUtilization, since_us)
         if found is None:
             return None
+        latest = MICROSECONDS * (time.time() + AHEAD_SECONDS)
+        # The driver's buffer has places that were never filled.
         return [
             ProcessBusy(one.pid, one.timeStamp, one.smUtil)
             for one in found
-            if self._is_within(one.smUtil, 0, PERCENT)
+            if one.pid and one.timeStamp <= latest and one.smUtil <= PERCENT
         ]
 
     def _read_memory(self, device: Device, reading: Reading) -> None:
-        memory = self._of(device, pynvml.nvmlDeviceGetMemoryInfo, pynvml.nvmlMemory_v2)
+        memory_v2 = pynvml.nvmlMemory_v2
+        memory = self._of(device, pynvml.nvmlDeviceGetMemoryInfo, memory_v2)
         kinds = ["total", "reserved", "used", "free"]
-        if memory is None:
+        if self._calls.lacks_call(device.uuid, pynvml.nvmlDeviceGetMemoryInfo, memory_v2):
             # An older driver, which counts what is reserved as used.
             memory = self._of(device, pynvml.nvmlDeviceGetMemoryInfo)
             kinds.remove("reserved")

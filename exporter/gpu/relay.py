@@ -33,7 +33,7 @@ class Silence(Exception):
 def write_relayed(store_path: Path, report: Report) -> None:
     """Replace the file. Raises OSError."""
     content = {"at": time.monotonic(), "failure": report.failure, "rows": report.rows}
-    new = store_path / f"{NAME}.new"
+    new = _new(store_path)
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -47,9 +47,13 @@ def write_relayed(store_path: Path, report: Report) -> None:
 
 def remove_relayed(store_path: Path) -> None:
     """Delete what is passed on: whoever reads it is to find nothing, not what is old."""
-    for name in (NAME, f"{NAME}.new"):
+    for path in (store_path / NAME, _new(store_path)):
         with contextlib.suppress(OSError):
-            (store_path / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _new(store_path: Path) -> Path:
+    return store_path / f"{NAME}.{os.getpid()}.new"
 
 
 def read_relayed(store_path: Path, families: Iterable[Family]) -> Report | None:

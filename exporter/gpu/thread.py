@@ -3,6 +3,7 @@
 A driver that hangs holds up this thread and nobody else.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -109,13 +110,16 @@ class GpuThread:
                     back_off = FIRST_BACK_OFF_SECONDS
                     self.snapshots.wait_until_wanted(self._settings.interval_seconds)
             except _LookAgain:
-                self._close()
+                with contextlib.suppress(Exception):
+                    self._close()
             except DriverMissing as missing:
                 self._tell(logging.INFO, f"no GPU is shown: {missing}")
                 self.snapshots.publish([("devices", (), 0.0)], is_lasting=True)
                 time.sleep(LOOK_AGAIN_SECONDS)
             except Exception as broken:
-                self._give_up(broken)
+                # Whatever else fails now: without this thread the rows would never come back.
+                with contextlib.suppress(Exception):
+                    self._give_up(broken)
                 time.sleep(back_off)
                 back_off = min(2 * back_off, LONGEST_BACK_OFF_SECONDS)
 

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from exporter.gpu.counts import Counts
 from exporter.gpu.driver import Device, Driver, DriverBroken, EventStream, NotOffered
@@ -20,6 +20,8 @@ FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 1.0, 30.0
 USUAL = ("13", "31", "43", "45", "48", "63", "64", "74", "79", "94", "95", "119")
 MOST_KINDS = 32
 MOST_DRAINED = 256
+# After which GPUs that could not be watched are tried again.
+AGAIN_SECONDS = 300.0
 # So many lines in so many seconds for each GPU.
 MOST_LINES, LOG_SECONDS = 20, 60.0
 
@@ -42,6 +44,7 @@ class XidWatcher:
         self._stopping = threading.Event()
         self._events: EventStream | None = None
         self._offered: frozenset[str] = frozenset()
+        self._again_at = 0.0
         self._thread: threading.Thread | None = None
 
     @property
@@ -61,21 +64,28 @@ class XidWatcher:
         """Watch these devices; begin anew when they are others. Raises DriverBroken."""
         gpus = [device for device in devices if not device.parent_uuid]
         offered = frozenset(gpu.uuid for gpu in gpus)
-        if offered == self._offered:
+        watched = self._events.watched if self._events is not None else frozenset()
+        # Who was refused may not be, later.
+        is_due = offered != watched and time.monotonic() >= self._again_at
+        if offered == self._offered and not is_due:
             return
         self.end()
         self._offered = offered
+        self._again_at = time.monotonic() + AGAIN_SECONDS
         self._events = events = self._driver.open_events(gpus)
         if events is None:
             return  # Nothing here reports events.
-        for uuid in events.watched:
-            for xid in USUAL:
-                self._count(uuid, xid, times=0)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(events, self._stopping), name="gpu-xid", daemon=True
+        stopping = threading.Event()
+        thread = threading.Thread(
+            target=self._run, args=(events, stopping), name="gpu-xid", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            events.close()
+            self._events = None
+            raise DriverBroken("other", f"XID errors cannot be waited for: {error}") from None
+        self._stopping, self._thread = stopping, thread
 
     def end(self) -> None:
         """Stop, before the driver is closed: the events are those of one opening.
@@ -89,9 +99,15 @@ class XidWatcher:
 
     def _run(self, events: EventStream, stopping: threading.Event) -> None:
         back_off = FIRST_BACK_OFF_SECONDS
+        is_declared = False
         while not stopping.is_set():
             try:
-                self._note(events.next(int(1000 * WAIT_SECONDS)))
+                event = events.next(int(1000 * WAIT_SECONDS) if is_declared else 0)
+                if not is_declared:
+                    # Not before it is known that events can be waited for.
+                    self._declare(events.watched)
+                    is_declared = True
+                self._note(event)
                 back_off = FIRST_BACK_OFF_SECONDS
             except NotOffered as error:
                 logger.info("XID errors are not seen: %s", error)
@@ -106,6 +122,11 @@ class XidWatcher:
                 back_off = min(2 * back_off, LONGEST_BACK_OFF_SECONDS)
         self._drain(events)
         events.close()
+
+    def _declare(self, uuids: Iterable[str]) -> None:
+        for uuid in uuids:
+            for xid in USUAL:
+                self._count(uuid, xid, times=0)
 
     def _drain(self, events: EventStream) -> None:
         """Take what has come already: it is the errors for which the driver is opened anew."""

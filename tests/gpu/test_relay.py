@@ -91,7 +91,7 @@ def test_file_that_is_too_large_a_link_or_deep_is_refused(store_path: Path):
 
 def test_what_lies_in_the_way_is_no_obstacle(store_path: Path):
     # A named pipe that nobody reads would hold up who opens it.
-    os.mkfifo(store_path / f"{NAME}.new")
+    os.mkfifo(store_path / f"{NAME}.{os.getpid()}.new")
     write_relayed(store_path, Report(ROWS))
     assert read_relayed(store_path, FAMILIES) == Report(ROWS)
 

@@ -14,6 +14,8 @@ import requests
 
 from tests.live.servers import Samples, Server, start_server, total, wait_for
 
+pytestmark = pytest.mark.alone
+
 CLIENTS = 8
 KILLS = 3
 

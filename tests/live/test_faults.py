@@ -13,10 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from serving.wire import FRAME, MAGIC, PROTOCOL, FrameReader, FrameType
 from tests.live.servers import Server, start_server, wait_for
+
+pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parents[2]
 

@@ -32,6 +32,8 @@ from tests.live.fuzzing import (
 )
 from tests.live.servers import Samples, Server, start_server, total, wait_for
 
+pytestmark = pytest.mark.alone
+
 THREADS = 6
 WARM_UP = 5_200
 REQUESTS = 20_800

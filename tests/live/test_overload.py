@@ -15,6 +15,8 @@ import pytest
 
 from tests.live.servers import Server, start_server
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 60.0
 DEADLINE_SECONDS = 0.5
 ROW_SECONDS = 0.02

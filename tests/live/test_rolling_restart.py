@@ -13,6 +13,8 @@ import requests
 
 from tests.live.servers import Server, start_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 SERVERS = 3
 CLIENTS = 6
 
