@@ -168,6 +168,9 @@ def _lock_file(path: Path) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"{path}: {error.strerror}") from error
     return descriptor
 
 

@@ -141,7 +141,8 @@ class Gpus:
             elif listing.is_complete or is_opened:
                 # After an opening its handle is void, whether it is gone or could not be asked.
                 gpu.lost_at = gpu.lost_at or time.monotonic()
-                gpu.is_gone, gpu.looked_at = listing.is_complete, None
+                gpu.is_gone = gpu.is_gone or listing.is_complete
+                gpu.looked_at = None
 
     def _take_up(self, device: Device, *, is_opened: bool, delay_share: float) -> None:
         known = self._gpus.get(device.uuid)
