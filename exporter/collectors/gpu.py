@@ -1,7 +1,9 @@
 """The GPU collector as one of the collectors; what it does is in `exporter/gpu/`."""
 
+import contextlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -22,6 +24,9 @@ from exporter.gpu.watch import GpuWatch
 from exporter.view import MergedFamily, View
 
 COLLECTED = tuple(family for family in FAMILIES if not family.recorded_by)
+
+# Between two looks whether the exporter that reads the GPUs has ended.
+LOOK_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -52,37 +57,52 @@ class ExclusiveGpuCollector:
         self._take_over = take_over
         self._problem = ""
         self._own: Collector | None = None
-        self._look()
+        if not self._is_in_charge():
+            threading.Thread(target=self._wait, name="gpu-turn", daemon=True).start()
 
     def collect(self, view: View) -> Iterable[MergedFamily]:
         """Return the rows. Raises as the collector in charge does."""
-        self._look()
         return (self._own or self._relayed).collect(view)
 
-    def _look(self) -> None:
-        if self._own is not None:
-            return
+    def _wait(self) -> None:
+        """Look now and then, whoever is scraped, until it is this process's turn."""
+        pause = threading.Event()
+        while not self._is_in_charge():
+            pause.wait(LOOK_SECONDS)
+
+    def _is_in_charge(self) -> bool:
         try:
             self._own = self._take_over()
-        except (StoreError, OSError) as error:
+        except (StoreError, OSError, RuntimeError) as error:
             if str(error) != self._problem:
                 self._problem = str(error)
                 logger.warning("this process does not read the GPUs: %s", error)
+        return self._own is not None
 
 
 def _own_collector(settings: CollectorSettings, gpu: GpuSettings) -> Collector | None:
+    """Return what reads the GPUs; None if another process does.
+
+    Raises StoreError, or RuntimeError where no thread can be started.
+    """
     assert settings.store_path is not None
-    if try_gpu_lock(settings.store_path) is None:
+    lock = try_gpu_lock(settings.store_path)
+    if lock is None:
         return None
-    counts, server = Counts(settings.recorder), Server(settings.store_path)
-    driver, visibility = _driver(gpu, server)
-    gpus = Gpus(
-        driver, server, counts, visibility=visibility, slow_seconds=gpu.slow_interval_seconds
-    )
-    thread = GpuThread(driver, gpus, counts, gpu, leave=settings.leave)
-    watch = GpuWatch(thread, counts, gpu, store_path=settings.store_path, leave=settings.leave)
-    thread.start()
-    watch.start()
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, lock)
+        counts, server = Counts(settings.recorder), Server(settings.store_path)
+        driver, visibility = _driver(gpu, server)
+        gpus = Gpus(
+            driver, server, counts, visibility=visibility, slow_seconds=gpu.slow_interval_seconds
+        )
+        thread = GpuThread(driver, gpus, counts, gpu, leave=settings.leave)
+        watch = GpuWatch(thread, counts, gpu, store_path=settings.store_path, leave=settings.leave)
+        watch.start()
+        undo.callback(watch.end)
+        thread.start()
+        # From here on the lock is held for as long as the process lives.
+        undo.pop_all()
     settings.at_end(watch.end)
     return GpuCollector(thread, COLLECTED)
 

@@ -64,10 +64,13 @@ class BusyIntegral:
     def __init__(self) -> None:
         """Know no sample yet."""
         self.clock = SampleClock()
+        # How much time what was added last tells of, without the gaps.
+        self.covered_seconds = 0.0
         self._steps: deque[float] = deque(maxlen=USUAL_STEPS)
 
     def add(self, samples: Sequence[Sample], now: float) -> tuple[float, int]:
         """Take new samples, in any order; return the busy seconds and the number of gaps."""
+        self.covered_seconds = 0.0
         if not samples:
             return 0.0, 0
         was_there = self.clock.last_us
@@ -91,6 +94,7 @@ class BusyIntegral:
                 gaps += 1
             else:
                 seconds += step * sample.percent / 100
+                self.covered_seconds += step
         return seconds, gaps
 
 

@@ -155,6 +155,16 @@ class EventStream(Protocol):
         """Have nothing reported any more; raises nothing."""
 
 
+class Opened(NamedTuple):
+    """The events of those GPUs that report any; None where none does.
+
+    It is not complete when one could not be asked, or registered, for a reason that may pass.
+    """
+
+    events: EventStream | None
+    is_complete: bool = True
+
+
 class Versions(NamedTuple):
     """The driver's version, and that of the CUDA it supports."""
 
@@ -207,8 +217,8 @@ class Driver(Protocol):
     def process_busy(self, device: Device, since_us: int) -> list[ProcessBusy] | None:
         """Return the processes' shares after a time, None where there are none to be had."""
 
-    def open_events(self, devices: Sequence[Device]) -> EventStream | None:
-        """Have devices report their errors; None where none can."""
+    def open_events(self, devices: Sequence[Device]) -> Opened:
+        """Have devices report their errors."""
 
     def take_errors(self) -> list[str]:
         """Return the errors since the last time, as values of the label."""

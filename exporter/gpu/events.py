@@ -9,7 +9,7 @@ from typing import Any
 import pynvml
 
 from exporter.gpu.calls import UNSUPPORTED, Calls
-from exporter.gpu.driver import Device, DeviceLost, DriverBroken, NotOffered
+from exporter.gpu.driver import Device, DeviceLost, DriverBroken, NotOffered, Opened
 
 XID_CRITICAL = 0x8
 TIMED_OUT = 10
@@ -52,8 +52,14 @@ class Events:
         self.in_flight = None
 
 
-def open_events(calls: Calls, devices: Sequence[Device]) -> Events | None:
-    """Return the events of those devices that report XIDs; None where none does."""
+def open_events(calls: Calls, devices: Sequence[Device]) -> Opened:
+    """Return the events of those devices that report XIDs. Raises DriverBroken."""
+    failures = calls.failures
+    events = _open(calls, devices)
+    return Opened(events, calls.failures == failures)
+
+
+def _open(calls: Calls, devices: Sequence[Device]) -> Events | None:
     able = [device for device in devices if _reports(calls, device)]
     while able:
         event_set = calls.ask("", pynvml.nvmlEventSetCreate)

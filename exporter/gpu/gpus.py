@@ -128,8 +128,11 @@ class Gpus:
                 return
         found = {device.uuid: device for device in listing.devices}
         missing = [gpu for uuid, gpu in self._gpus.items() if uuid not in found]
-        # Those that do not answer have their places in CUDA's numbering.
-        whole = [gpu.device for gpu in missing if not gpu.device.parent_uuid]
+        # Those that do not answer have their places in CUDA's numbering, unless one that does has
+        # been put there.
+        taken = {device.pci_bus_id for device in listing.devices}
+        lost = [gpu.device for gpu in missing if not gpu.device.parent_uuid]
+        whole = [device for device in lost if device.pci_bus_id not in taken]
         self._visibility.decide([*listing.devices, *whole])
         for place, device in enumerate(listing.devices):
             self._take_up(device, is_opened=is_opened, delay_share=place / len(found))
@@ -232,6 +235,7 @@ class Gpus:
     def _integrate(self, gpu: _Gpu, now: float) -> None:
         """Count the busy seconds that the driver's buffers tell of since the last time."""
         uuid = gpu.device.uuid
+        most_seconds = math.inf
         for of_memory, integral in gpu.integrals.items():
             samples = self._driver.samples(gpu.device, of_memory, integral.clock.since_us(now))
             if samples is None:
@@ -240,13 +244,14 @@ class Gpus:
             seconds, gaps = integral.add(samples, now)
             if integral.clock.last_us < before:
                 gpu.process_last_us = 0  # The driver's clock was set back.
-            if gaps:
-                gpu.looked_at = None  # Of the processes nothing more is known than of the whole.
+            if gaps and not of_memory:
+                # Of the processes nothing more is known than of the whole.
+                most_seconds = integral.covered_seconds
             self._counts.inc(BUSY_FAMILIES[of_memory], seconds, gpu_uuid=uuid)
             self._counts.errors(gaps * ["sample_gap"])
-        self._integrate_processes(gpu, now)
+        self._integrate_processes(gpu, now, most_seconds)
 
-    def _integrate_processes(self, gpu: _Gpu, now: float) -> None:
+    def _integrate_processes(self, gpu: _Gpu, now: float, most_seconds: float) -> None:
         """Count this server's share: each is a mean over what is newer than was asked from."""
         since, gpu.looked_at = gpu.looked_at, now
         busy = self._driver.process_busy(gpu.device, gpu.process_last_us)
@@ -260,7 +265,7 @@ class Gpus:
         # What is newer than at the last look is no older than that look.
         elapsed = min((newest - before) / MICROSECONDS, now - since) if before and since else 0.0
         percent = min(100.0, sum(percent for found, percent in shares if found))
-        amount = max(0.0, elapsed) * percent / 100
+        amount = min(max(0.0, elapsed), most_seconds) * percent / 100
         self._counts.inc("serving_sm_busy_seconds_total", amount, gpu_uuid=gpu.device.uuid)
 
     def _info(self, device: Device) -> Shown:

@@ -8,11 +8,12 @@ LINK_COUNT, TRANSMIT, RECEIVE = 91, 202, 204
 FAMILIES = {TRANSMIT: "nvlink_transmit_bytes_total", RECEIVE: "nvlink_receive_bytes_total"}
 # More than any GPU has; the count is the driver's word.
 MOST_LINKS = 64
+MOST_TRIES = 3
 BITS = 64
 
 
 class NvLinks:
-    """The links of one device: those that answer at the first look.
+    """The links of one device: those that answer when they are looked for.
 
     A sum over some of them would look like a register that began anew, so that it is all or none.
     """
@@ -22,6 +23,7 @@ class NvLinks:
         self._calls = calls
         self._device = device
         self._links: list[int] | None = None
+        self._tries = 0
 
     def read(self) -> list[Accumulator]:
         """Return the sums over all links; nothing where there are none."""
@@ -36,13 +38,14 @@ class NvLinks:
         return registers
 
     def _find(self) -> list[int] | None:
-        """Return the links that answer; None when some could not be asked."""
+        """Return the links that answer; None when some could not be asked, but for the last try."""
+        self._tries += 1
         failures = self._calls.failures
         found = self._calls.fields(self._device, [(LINK_COUNT, 0)])
         count = min(int(found[0].value), MOST_LINKS) if found else 0
         links = list(range(count))
         both = [self._values(field, links) for field in FAMILIES] if links else [{}]
-        if self._calls.failures != failures:
+        if self._calls.failures != failures and self._tries < MOST_TRIES:
             return None
         return [link for link in links if all(link in values for values in both)]
 

@@ -16,8 +16,8 @@ from exporter.gpu.driver import (
     Accumulator,
     Device,
     DriverMissing,
-    EventStream,
     Listing,
+    Opened,
     ProcessBusy,
     ProcessMemory,
     Reading,
@@ -95,8 +95,8 @@ class NvmlDriver:
         """Return how many seconds the longest call since the last time took."""
         return self._calls.take_longest()
 
-    def open_events(self, devices: Sequence[Device]) -> EventStream | None:
-        """Have devices report their XIDs; None where none can."""
+    def open_events(self, devices: Sequence[Device]) -> Opened:
+        """Have devices report their XIDs."""
         return open_events(self._calls, devices)
 
     def devices(self) -> Listing:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from exporter.gpu.driver import (
     Accumulator,
     Device,
-    EventStream,
     Listing,
+    Opened,
     ProcessBusy,
     ProcessMemory,
     Reading,
@@ -196,9 +196,9 @@ class SimulatedDriver:
         state = self._states[device.uuid]
         return [ProcessBusy(pid, state.at_us, 100 * state.load) for pid in self._own_pids()[:1]]
 
-    def open_events(self, devices: Sequence[Device]) -> EventStream | None:
+    def open_events(self, devices: Sequence[Device]) -> Opened:
         """Watch for errors that never come, so that their counters stand at 0."""
-        return _Silence(devices)
+        return Opened(_Silence(devices))
 
     def take_errors(self) -> list[str]:
         """There are none."""

@@ -6,6 +6,7 @@ those of https://docs.nvidia.com/deploy/xid-errors/.
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -64,15 +65,15 @@ class XidWatcher:
         """Watch these devices; begin anew when they are others. Raises DriverBroken."""
         gpus = [device for device in devices if not device.parent_uuid]
         offered = frozenset(gpu.uuid for gpu in gpus)
-        watched = self._events.watched if self._events is not None else frozenset()
-        # Who was refused may not be, later.
-        is_due = offered != watched and time.monotonic() >= self._again_at
-        if offered == self._offered and not is_due:
+        if offered == self._offered and time.monotonic() < self._again_at:
             return
         self.end()
         self._offered = offered
-        self._again_at = time.monotonic() + AGAIN_SECONDS
-        self._events = events = self._driver.open_events(gpus)
+        opened = self._driver.open_events(gpus)
+        # Whom it was not possible to watch may be watched later.
+        is_complete = opened.is_complete
+        self._again_at = math.inf if is_complete else time.monotonic() + AGAIN_SECONDS
+        self._events = events = opened.events
         if events is None:
             return  # Nothing here reports events.
         stopping = threading.Event()

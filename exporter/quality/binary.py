@@ -10,7 +10,7 @@ from exporter.quality import outcomes, score_bins
 from exporter.quality.classes import Classes
 from exporter.quality.scores import Scores, checked, packed, sigmoid, softmax, surprise, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, finite_rows
+from exporter.quality.task import Values, packed_rows, usable_rows
 
 PAIR = 2
 
@@ -36,9 +36,7 @@ class Binary:
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count predicted classes and confidence, and rows without a usable output."""
-        is_finite = finite_rows(outputs)
-        sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
-        scores = self._scores(outputs[is_finite])
+        scores = self._scores(usable_rows(outputs, sums))
         if not len(scores):
             return
         positives = int((scores > self._threshold).sum())
@@ -51,9 +49,7 @@ class Binary:
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's score of the positive class."""
-        is_finite = finite_rows(outputs)
-        usable = iter(packed(self._scores(outputs[is_finite])))
-        return [next(usable) if good else None for good in is_finite]
+        return packed_rows(outputs, lambda rows: packed(self._scores(rows)))
 
     def parse(self, label: object) -> int:
         """Return the class's number; true is the positive one. Raises LabelError."""

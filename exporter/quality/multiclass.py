@@ -14,7 +14,7 @@ from exporter.quality import outcomes, score_bins
 from exporter.quality.classes import MOST_CONFUSED, Classes
 from exporter.quality.scores import Scores, checked, packed, softmax, surprise, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, finite_rows
+from exporter.quality.task import Values, packed_rows, usable_rows
 
 TOP = "__top__"
 MOST_PACKED = 5
@@ -41,9 +41,7 @@ class Multiclass:
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count predicted classes and confidence, and rows without a usable output."""
-        is_finite = finite_rows(outputs)
-        sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
-        scores = self._scores(outputs[is_finite])
+        scores = self._scores(usable_rows(outputs, sums))
         if not len(scores):
             return
         predicted = np.bincount(scores.argmax(axis=1), minlength=len(self._classes))
@@ -54,9 +52,7 @@ class Multiclass:
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's scores, or pairs of class and score for the five best of many."""
-        is_finite = finite_rows(outputs)
-        usable = iter(self._scores(outputs[is_finite]))
-        return [self._packed(next(usable)) if good else None for good in is_finite]
+        return packed_rows(outputs, lambda rows: map(self._packed, self._scores(rows)))
 
     def parse(self, label: object) -> int:
         """Return the class's number. Raises LabelError."""

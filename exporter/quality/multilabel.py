@@ -15,7 +15,7 @@ from exporter.quality.classes import Classes
 from exporter.quality.errors import LabelError
 from exporter.quality.scores import Scores, checked, packed, sigmoid, surprise, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, finite_rows
+from exporter.quality.task import Values, packed_rows, usable_rows
 
 NONE, SET = "__none__", "__set__"
 MOST_SCORED = 64
@@ -41,9 +41,7 @@ class Multilabel:
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count each predicted class, `__none__` for a row without one, and confidence."""
-        is_finite = finite_rows(outputs)
-        sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
-        scores = self._scores(outputs[is_finite])
+        scores = self._scores(usable_rows(outputs, sums))
         if not len(scores):
             return
         is_predicted = scores > self._threshold
@@ -56,9 +54,7 @@ class Multilabel:
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's scores, of many classes the numbers of the predicted ones."""
-        is_finite = finite_rows(outputs)
-        usable = iter(self._scores(outputs[is_finite]))
-        return [self._packed(next(usable)) if good else None for good in is_finite]
+        return packed_rows(outputs, lambda rows: map(self._packed, self._scores(rows)))
 
     def parse(self, label: object) -> tuple[int, ...]:
         """Return the classes' numbers, rising. Raises LabelError."""

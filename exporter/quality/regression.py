@@ -3,12 +3,13 @@
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from exporter.quality.errors import LabelError
 from exporter.quality.scores import packed, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, finite_rows
+from exporter.quality.task import Values, finite_rows, packed_rows, usable_rows
 
 VALUE = "__value__"
 # Labels nearer to 0 have no relative error.
@@ -38,16 +39,13 @@ class Regression:
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count rows, and those without a usable output."""
-        is_finite = finite_rows(outputs)
-        sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
-        sums.add("predictions_total", float(is_finite.sum()), predicted=VALUE)
+        sums.add("predictions_total", float(len(usable_rows(outputs, sums))), predicted=VALUE)
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's number."""
+        column = outputs if outputs.ndim == 1 else outputs[:, self._column]
         is_finite = finite_rows(outputs)
-        column = outputs.reshape(len(outputs), -1)[:, self._column]
-        usable = iter(packed(column[is_finite]))
-        return [next(usable) if good else None for good in is_finite]
+        return packed_rows(np.where(is_finite, column, np.nan), packed)
 
     def parse(self, label: object) -> float:
         """Return the number. Raises LabelError for what is none, or is out of range."""

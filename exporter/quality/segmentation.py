@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from exporter.quality.classes import Classes
 from exporter.quality.errors import LabelError
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, finite_rows
+from exporter.quality.task import Values, packed_rows, usable_rows
 
 VALUE = "__value__"
 MOST_PIXELS = 1 << 24
@@ -31,17 +31,11 @@ class Segmentation:
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count images, and those without a usable output."""
-        is_finite = finite_rows(outputs)
-        sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
-        sums.add("predictions_total", float(is_finite.sum()), predicted=VALUE)
+        sums.add("predictions_total", float(len(usable_rows(outputs, sums))), predicted=VALUE)
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each image's ids, as runs."""
-        is_finite = finite_rows(outputs)
-        return [
-            runs_of(self._ids(image)) if good else None
-            for image, good in zip(outputs, is_finite, strict=True)
-        ]
+        return packed_rows(outputs, lambda images: (runs_of(self._ids(one)) for one in images))
 
     def parse(self, label: object) -> Pixels:
         """Return the ids [H, W]. Raises LabelError."""

@@ -1,6 +1,6 @@
 """What a task is: how outputs are observed, what a row's label needs, how labelled rows count."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +39,22 @@ class Task(Protocol):
         """Make known every series that there can be: they stand at 0 before the first row."""
 
 
+def usable_rows(outputs: NDArray[Any], sums: Sums) -> NDArray[Any]:
+    """Return the rows that are finite; count the others."""
+    is_finite = finite_rows(outputs)
+    sums.add("nonfinite_outputs_total", float((~is_finite).sum()))
+    return np.asarray(outputs[is_finite])
+
+
+def packed_rows(
+    outputs: NDArray[Any], pack: Callable[[NDArray[Any]], Iterable[Values]]
+) -> list[Values | None]:
+    """Return what `pack` makes of the rows that are finite, None for each of the others."""
+    is_finite = finite_rows(outputs)
+    values = iter(pack(outputs[is_finite]))
+    return [next(values) if is_good else None for is_good in is_finite]
+
+
 def finite_rows(outputs: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which rows have no NaN or infinity."""
-    flat = outputs.reshape(len(outputs), -1)
-    return np.asarray(np.isfinite(flat).all(axis=1))
+    return np.asarray(np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))

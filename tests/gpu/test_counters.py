@@ -52,6 +52,16 @@ def test_gap_is_left_out_and_counted():
     assert (seconds, gaps) == (pytest.approx(0.1), 1)
 
 
+def test_time_that_is_covered_has_no_gaps():
+    integral = BusyIntegral()
+    integral.add(stream([50] * 20), 0.0)
+    integral.add(stream([0, 100, 100], start_us=START_US + 60_000_000), 1.0)
+
+    assert integral.covered_seconds == pytest.approx(0.2)
+    integral.add([], 2.0)
+    assert integral.covered_seconds == 0
+
+
 def test_slow_driver_has_no_gaps():
     integral = BusyIntegral()
     samples = [Sample(START_US + 1_500_000 * n, 100) for n in range(10)]

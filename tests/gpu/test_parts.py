@@ -46,6 +46,18 @@ def test_bytes_of_links_that_are_counted_one_by_one_are_added_up(gpus: Gpus, sto
     assert 10 == reading.get("nvlink_receive_bytes_total", gpu_uuid=UUID)
 
 
+def test_link_that_never_answers_is_left_out_in_the_end(gpus: Gpus, store: Path):
+    links = "f91=1:2 f202=3:100 f204=3:7 f202s1=2! f204s1=2!"
+    gpus.say(WHOLE.replace("f138=3:10 f139=3:20", links))
+    with exporter_of(gpus, store) as running:
+        name = "nvlink_transmit_bytes_total"
+        wait_for(lambda: scrape(running).get(name, gpu_uuid=UUID) == 100, "the other's bytes")
+        reading = scrape(running)
+
+    # Two fields, three times.
+    assert 6 == reading.get("errors_total", error="other")
+
+
 @pytest.mark.parametrize("code", [3, 13, 25, 26])
 def test_call_that_is_not_to_be_had_is_made_once(gpus: Gpus, store: Path, code: int):
     gpus.say(WHOLE, f"fail nvmlDeviceGetPerformanceState code={code} times=1")

@@ -63,16 +63,17 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as undo:
+            # Whatever goes wrong: the next chunk begins with a new connection, which rolls back.
+            undo.callback(self._drop)
             try:
                 connection = self._open()
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
-                # Whatever it was: the next chunk begins with a new connection, which rolls back.
-                self._drop()
                 raise ClaimStoreError(f"{self._path.name}: {error}") from error
+            undo.pop_all()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -65,4 +65,5 @@ def test_column_of_several_is_measured():
     task.observe(outputs, sums)
 
     assert [2.0, None, 6.0] == task.pack(outputs)
+    assert [None, None] == task.pack(np.full((2, 2), np.nan))
     assert (1, 2) == (sums.total("nonfinite_outputs_total"), sums.total("predictions_total"))

@@ -108,6 +108,15 @@ def test_locked_file_claims_nothing_and_is_well_afterwards(tmp_path: Path):
     store.close()
 
 
+def test_claim_that_cannot_be_written_leaves_nothing_begun(tmp_path: Path):
+    store = SqliteStore(tmp_path / "claims.db")
+    with pytest.raises(OverflowError):
+        store.claim([claim(1), claim(2, expires=2**70)])
+
+    assert [None, None] == store.claim([claim(1), claim(2)])
+    store.close()
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
 def test_file_that_is_no_database_is_an_error(tmp_path: Path, content: bytes):
     path = tmp_path / "claims.db"
