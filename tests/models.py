@@ -51,6 +51,15 @@ class Text(tf.Module):
         return {"t": tf.identity(s), "t_bytes": tf.identity(s)}
 
 
+def compute_for(seconds: tf.Tensor) -> list[tf.Tensor]:
+    """Return what has to be waited for: it computes for as long."""
+    end = tf.timestamp() + tf.cast(seconds, tf.float64)
+    rounds: list[tf.Tensor] = tf.while_loop(
+        lambda _: tf.timestamp() < end, lambda n: [n + 1], [tf.constant(0, tf.int64)]
+    )
+    return rounds
+
+
 class Nap(tf.Module):
     """Computes for as many seconds as the largest x that is a whole number of milliseconds.
 
@@ -61,11 +70,7 @@ class Nap(tf.Module):
     def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         is_whole = tf.abs(tf.round(x * 1000) - x * 1000) < 1e-3
         seconds = tf.reduce_max(tf.where(is_whole, x, tf.zeros_like(x)))
-        end = tf.timestamp() + tf.cast(seconds, tf.float64)
-        rounds = tf.while_loop(
-            lambda _: tf.timestamp() < end, lambda n: [n + 1], [tf.constant(0, tf.int64)]
-        )
-        with tf.control_dependencies(rounds):
+        with tf.control_dependencies(compute_for(seconds)):
             return {"y": tf.identity(x)}
 
 
@@ -73,6 +78,18 @@ class Picky(tf.Module):
     @tf.function(input_signature=[FLOATS])
     def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         check = tf.debugging.assert_none_equal(x, tf.constant(13.0), message="13 brings bad luck")
+        with tf.control_dependencies([check] if check is not None else []):
+            return {"y": tf.identity(x)}
+
+
+class Grumpy(tf.Module):
+    """Computes for 0.3 seconds, and then fails, once x is 13."""
+
+    @tf.function(input_signature=[FLOATS])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_bad = tf.reduce_any(tf.equal(x, 13.0))
+        with tf.control_dependencies(compute_for(tf.where(is_bad, 0.3, 0.0))):
+            check = tf.debugging.Assert(~is_bad, ["13 brings bad luck"])
         with tf.control_dependencies([check] if check is not None else []):
             return {"y": tf.identity(x)}
 
@@ -179,6 +196,7 @@ def export(folder: Path) -> None:
         "text/1": Text(),
         "nap/1": Nap(),
         "picky/1": Picky(),
+        "grumpy/1": Grumpy(),
         "sick/1": Sick(),
         "together/1": Together(),
         "rows/1": Rows(),

@@ -471,12 +471,12 @@ def test_phase_says_where_the_time_of_a_late_request_went(models: Path, tmp_path
 
 
 def test_phase_says_where_a_failed_request_was(models: Path, tmp_path: Path) -> None:
-    with start_server({"picky": models / "picky"}, tmp_path) as server:
-        answer = server.predict("picky", {"instances": [13]})
+    with start_server({"grumpy": models / "grumpy"}, tmp_path) as server:
+        answer = server.predict("grumpy", {"instances": [13]})
         phases = dict(re.findall(r"(\w+);dur=([0-9.]+)", answer.headers["Server-Timing"]))
 
         assert 500 == answer.status_code
-        assert float(phases["compute"]) > 10 * float(phases["assemble"])
+        assert float(phases["compute"]) > 250
 
 
 def test_rows_of_many_shapes_are_computed_one_by_one(models: Path, tmp_path: Path) -> None:
