@@ -12,8 +12,12 @@ def counter(
     by: Iterable[str] = (),
     exemplars: bool = False,
     max_series: int = DEFAULT_MAX_SERIES,
+    absent: bool = False,
 ) -> Family:
-    """Describe a counter; `by` are the roles that record it."""
+    """Describe a counter; `by` are the roles that record it.
+
+    `absent` means no row until whoever records it says that there is one.
+    """
     return Family(
         name,
         "counter",
@@ -22,6 +26,7 @@ def counter(
         recorded_by=tuple(by),
         has_exemplars=exemplars,
         max_series=max_series,
+        is_absent_until_set=absent,
     )
 
 
@@ -32,13 +37,21 @@ def gauge(
     by: Iterable[str] = (),
     merge: GaugeRule = "sum",
     absent: bool = False,
+    max_series: int = DEFAULT_MAX_SERIES,
 ) -> Family:
     """Describe a gauge.
 
     `merge` is its rule over processes, `absent` means no row until it is set.
     """
     return Family(
-        name, "gauge", text, labels, merge, recorded_by=tuple(by), is_absent_until_set=absent
+        name,
+        "gauge",
+        text,
+        labels,
+        merge,
+        recorded_by=tuple(by),
+        is_absent_until_set=absent,
+        max_series=max_series,
     )
 
 
@@ -50,6 +63,7 @@ def histogram(
     by: Iterable[str] = (),
     native: bool = False,
     exemplars: bool = False,
+    absent: bool = False,
 ) -> Family:
     """Describe a histogram with the given finite upper bounds; +Inf is implied.
 
@@ -65,6 +79,7 @@ def histogram(
         recorded_by=tuple(by),
         is_native=native,
         has_exemplars=exemplars,
+        is_absent_until_set=absent,
     )
 
 

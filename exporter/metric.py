@@ -59,7 +59,8 @@ class Family:
     """One row of the catalogue.
 
     `recorded_by` names the process roles that write it to the store; empty means it is computed at
-    scrape. `is_absent_until_set` is for facts of which a 0 would be false (timestamps, info rows).
+    scrape. `is_absent_until_set` is for facts of which a 0 would be false (timestamps, info rows),
+    and for counts that not every model has.
     `is_native` keeps a histogram at native resolution beside its classic buckets; `has_exemplars`
     keeps a trace for each bucket, or for a counter. Label sets beyond `max_series` become one.
     `outlives_process` keeps a gauge's value after the process that set it has ended.

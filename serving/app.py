@@ -5,6 +5,9 @@ from flask import Flask
 from exporter import Scraper
 from serving.body import TimeLimit
 from serving.cors import Cors
+from serving.feedback.issuing import TokenIssuer
+from serving.feedback.service import FeedbackService
+from serving.feedback.tokens import TokenSigner
 from serving.gateway import PredictGateway
 from serving.prediction import RunnerClient
 from serving.process import store_path_of
@@ -20,6 +23,7 @@ from serving.routes import (
     repository,
     tf_serving,
 )
+from serving.routes import feedback as feedback_routes
 from serving.service import PredictionService
 from serving.settings import Settings
 from serving.slow_log import SlowLog
@@ -37,6 +41,8 @@ def make_app(
     scraper: Scraper,
     time_limit: TimeLimit,
     server: WsgiServer,
+    signer: TokenSigner,
+    feedback: FeedbackService,
 ) -> Application:
     """Return the application with the prediction gateway in front of it.
 
@@ -58,6 +64,7 @@ def make_app(
     blueprints = [
         health.make_blueprint(client, state),
         metrics_route.make_blueprint(scraper),
+        feedback_routes.make_blueprint(feedback, settings, time_limit),
         not_offered.make_blueprint(),
         open_inference.make_blueprint(client, settings, scraper),
         repository.make_blueprint(client, settings, time_limit),
@@ -75,6 +82,7 @@ def make_app(
         time_limit=time_limit,
         state=state,
         slow_log=SlowLog(directory),
+        issuer=TokenIssuer(signer, is_on=settings.feedback_tokens != "off"),
     )
     gateway = PredictGateway(app.wsgi_app, service, server=server, cors=cors)
     app.wsgi_app = gateway  # type: ignore[method-assign]

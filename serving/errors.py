@@ -3,7 +3,8 @@
 ServingError
 ├── SettingsError                 a wrong setting; the command line ends with exit code 2
 ├── ModelLoadError                a model folder or file that cannot be served
-├── ControlError                  a model cannot be loaded or unloaded, or the caller may not
+├── ControlError                  a model cannot be loaded or unloaded, or nobody may
+├── Unauthorized                  the caller's bearer token is missing or wrong
 ├── WireError                     bytes between front-end and runner that are no valid frame
 └── PredictionError               answers one request; `reason` is its label on /metrics
     ├── InvalidInput              the caller must ask differently
@@ -25,7 +26,7 @@ ServingError
 
 from typing import ClassVar, Literal
 
-ControlProblem = Literal["closed", "unauthorized", "missing", "failed"]
+ControlProblem = Literal["closed", "missing", "failed"]
 
 
 class ServingError(Exception):
@@ -51,6 +52,10 @@ class ControlError(ServingError):
         super().__init__(message)
         self.message = message
         self.problem = problem
+
+
+class Unauthorized(ServingError):
+    """A request without the bearer token that opens its route."""
 
 
 class PredictionError(ServingError):

@@ -2,15 +2,20 @@
 
 import gc
 import os
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import gevent
 from gevent.monkey import get_original
+from gevent.threadpool import ThreadPool
 
 from exporter import CollectorSettings, Recorder, Scraper
 from serving.app import Application, make_app
 from serving.deadlines import TimeLimits
+from serving.feedback.assembly import make_feedback
+from serving.feedback.keys import written_keys
 from serving.gunicorn_server import GunicornServer
 from serving.model_table import ModelTable
 from serving.process import (
@@ -21,6 +26,9 @@ from serving.process import (
 )
 from serving.request_metrics import RequestMetrics
 from serving.runner_client import SocketRunnerClient
+from serving.settings import Settings
+
+T = TypeVar("T")
 
 TICK_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
@@ -30,34 +38,67 @@ def make_application() -> Application:
     """Build everything a front-end needs; called by gunicorn in each worker."""
     settings = read_process_settings(Path(os.environ["INFEROMETER_SETTINGS_FILE"]))
     start_logging(settings, "frontend")
-    # The unpatched lock: greenlets never switch inside a record, and a patched one costs several
-    # times as much.
-    recorder = open_process_recorder(
-        settings, "frontend", make_lock=get_original("_thread", "allocate_lock")
-    )
+    recorder = _open_recorder(settings)
     metrics = RequestMetrics(recorder, settings.models)
+    feedback = make_feedback(
+        settings,
+        written_keys(store_path_of(settings)),
+        recorder,
+        waiting=_GeventWaiting(),
+        table=lambda: client.table,
+    )
 
     def models_changed(table: ModelTable) -> None:
-        metrics.follow_versions(chain.from_iterable(table.versions.values()))
+        versions = list(chain.from_iterable(table.versions.values()))
+        metrics.follow_versions(versions)
+        feedback.follow_versions(versions)
 
     client = SocketRunnerClient(settings, models_changed=models_changed)
     client.start(patience_seconds=PATIENCE_SECONDS)
     gevent.spawn(_tick, recorder)
-    store_path = store_path_of(settings)
-    collectors = CollectorSettings(((settings.host, settings.port),), store_path=store_path)
-    scraper = Scraper(store_path, collectors, folds=False)
     limits = TimeLimits()
-    # What has been built by now stays for good: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    return make_app(
+    app = make_app(
         settings,
         client=client,
         metrics=metrics,
-        scraper=scraper,
+        scraper=_scraper(settings),
         time_limit=limits,
         server=GunicornServer(limits),
+        signer=feedback.signer,
+        feedback=feedback.service,
     )
+    # What has been built by now stays for good: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+def _open_recorder(settings: Settings) -> Recorder:
+    # The unpatched lock: greenlets never switch inside a record, and a patched one costs several
+    # times as much.
+    make_lock = get_original("_thread", "allocate_lock")
+    return open_process_recorder(settings, "frontend", make_lock=make_lock)
+
+
+def _scraper(settings: Settings) -> Scraper:
+    store_path = store_path_of(settings)
+    collectors = CollectorSettings(((settings.host, settings.port),), store_path=store_path)
+    return Scraper(store_path, collectors, folds=False)
+
+
+class _GeventWaiting:
+    """Has what may take long done by a thread, so that other requests go on meanwhile."""
+
+    def __init__(self) -> None:
+        # One, since the store takes one call at a time.
+        self._pool = ThreadPool(1)
+
+    def blocking(self, call: Callable[[], T]) -> T:
+        found: T = self._pool.apply(call)
+        return found
+
+    def pause(self) -> None:
+        gevent.sleep(0)
 
 
 def _tick(recorder: Recorder) -> None:

@@ -11,12 +11,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TypeVar
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -26,6 +27,7 @@ from exporter import (
     ExporterServer,
     Family,
     OwnedDirectory,
+    Recorder,
     Scraper,
     Site,
     default_store_path,
@@ -33,6 +35,8 @@ from exporter import (
 from serving.app import Application, make_app
 from serving.codecs.base import DecodedRequest
 from serving.errors import DeadlineExceeded, InternalError
+from serving.feedback.assembly import make_feedback
+from serving.feedback.keys import keys_for_this_run
 from serving.model import ModelVersion
 from serving.model_table import ModelTable, merged, table_of
 from serving.prediction import Call, Control, ControlOutcome, Prediction
@@ -45,6 +49,8 @@ from serving.settings import Settings
 from serving.supervisor import listen
 from serving.wsgi_server import PlainServer
 
+T = TypeVar("T")
+
 NANOSECONDS = 1e9
 BROKEN_DEVICE_STATUS = 3
 
@@ -54,17 +60,22 @@ logger = logging.getLogger("inline")
 class InlineRunnerClient:
     """Puts rows straight into the queues of a runner in this process."""
 
-    def __init__(
-        self, runner: Runner, metrics: RequestMetrics, labels: dict[str, dict[str, str]]
-    ) -> None:
-        """Start the runner's threads and the loading of its models."""
+    def __init__(self, runner: Runner, labels: dict[str, dict[str, str]]) -> None:
+        """Know no models before the start."""
         self.table = ModelTable(labels=labels)
         self._runner = runner
-        self._metrics = metrics
         self._catalog = runner.catalog
         self._labels = labels
-        runner.start(announce=self._models_changed, after_batch=lambda: None)
-        runner.loader.start()
+        self._followers: list[Callable[[Sequence[ModelVersion]], None]] = []
+
+    def start(self, *followers: Callable[[Sequence[ModelVersion]], None]) -> None:
+        """Start the runner's threads and the loading of its models.
+
+        `followers` get the versions, whenever they have changed, before they are used.
+        """
+        self._followers += followers
+        self._runner.start(announce=self._models_changed, after_batch=lambda: None)
+        self._runner.loader.start()
 
     @property
     def is_connected(self) -> bool:
@@ -99,7 +110,8 @@ class InlineRunnerClient:
 
     def _models_changed(self) -> None:
         versions = self._catalog.versions()
-        self._metrics.follow_versions(versions)
+        for follow in self._followers:
+            follow(versions)
         self.table = merged([table_of(versions)], self._labels)
 
 
@@ -117,26 +129,51 @@ def make_inline_app(settings: Settings) -> Application:
         gpu_memory_growth=settings.gpu_memory_growth,
         gpu_memory_limit_bytes=settings.gpu_memory_limit_bytes,
     )
-    has_gpu = tensorflow_model.has_gpu()
     recorder = open_process_recorder(settings, "frontend", families=_families_of_one_process())
     metrics = RequestMetrics(recorder, settings.models)
-    runner = Runner(
-        settings,
-        recorder,
-        number=0,
-        device=device_name(has_gpu=has_gpu),
-        has_gpu=has_gpu,
-        give_up=partial(_end_process, store_path_of(settings)),
-    )
+    has_gpu = tensorflow_model.has_gpu()
+    runner = _make_runner(settings, recorder, device_name(has_gpu=has_gpu), has_gpu=has_gpu)
     labels = {model: settings.labels(model) for model in settings.models}
+    client = InlineRunnerClient(runner, labels)
+    feedback = make_feedback(
+        settings,
+        keys_for_this_run(settings),
+        recorder,
+        waiting=_PlainWaiting(),
+        table=lambda: client.table,
+    )
+    client.start(metrics.follow_versions, feedback.follow_versions)
     return make_app(
         settings,
-        client=InlineRunnerClient(runner, metrics, labels),
+        client=client,
         metrics=metrics,
         scraper=_scraper(settings),
         time_limit=_no_time_limit,
         server=PlainServer(),
+        signer=feedback.signer,
+        feedback=feedback.service,
     )
+
+
+def _make_runner(settings: Settings, recorder: Recorder, device: str, *, has_gpu: bool) -> Runner:
+    return Runner(
+        settings,
+        recorder,
+        number=0,
+        device=device,
+        has_gpu=has_gpu,
+        give_up=partial(_end_process, store_path_of(settings)),
+    )
+
+
+class _PlainWaiting:
+    """Waits: each request has a thread of its own."""
+
+    def blocking(self, call: Callable[[], T]) -> T:
+        return call()
+
+    def pause(self) -> None:
+        pass
 
 
 def serve_inline(settings: Settings) -> int:

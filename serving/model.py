@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.quality import Measured
+
 # Stands for the version of a model of which none is known yet.
 NO_VERSION = "__unknown__"
 
@@ -70,6 +72,7 @@ class ModelVersion:
     """One version of one model in one state. `error` says why it failed, else it is empty.
 
     `is_first` versions were there at the start: until each has been tried, the server is not ready.
+    `measured` is the task by which predictions are judged; None before the version is loaded.
     """
 
     model: str
@@ -80,6 +83,12 @@ class ModelVersion:
     error: str = ""
     step: str = ""
     is_first: bool = False
+    measured: Measured | None = None
+
+    @property
+    def task(self) -> str:
+        """The name of the task, `none` without one."""
+        return self.measured.declaration.task if self.measured else "none"
 
     @property
     def default_signature(self) -> str:

@@ -9,6 +9,7 @@ from itertools import chain
 
 import orjson
 
+from exporter.quality import measured_of
 from serving.errors import Loading, UnknownModel, UnknownVersion, WireError
 from serving.model import NO_VERSION, ModelVersion, Signature, TensorSpec
 
@@ -109,7 +110,14 @@ def decode_models(payload: bytes | memoryview) -> ModelTable:
             signatures = {
                 name: _signature(fields) for name, fields in item.pop("signatures").items()
             }
-            versions.append(ModelVersion(**item, signatures=signatures))
+            measured = item.pop("measured")
+            versions.append(
+                ModelVersion(
+                    **item,
+                    signatures=signatures,
+                    measured=None if measured is None else measured_of(measured),
+                )
+            )
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         # Of another build, which has other fields.
         raise WireError(f"the table of models is of another build: {error}") from error

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from exporter import (
     CATALOGUE,
     Family,
@@ -27,9 +29,11 @@ def write_process_settings(settings: Settings, file: Path) -> None:
     """Write the settings for child processes, readable by this user alone."""
     file.touch(mode=0o600)
     values = settings.model_dump(mode="json")
-    if settings.control_token is not None:
-        # Only here is it written out: shown anywhere else it is a row of asterisks.
-        values["control_token"] = settings.control_token.get_secret_value()
+    for name in values:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            # Only here is it written out: shown anywhere else it is a row of asterisks.
+            values[name] = value.get_secret_value()
     file.write_text(json.dumps(values))
 
 

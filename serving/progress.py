@@ -21,6 +21,7 @@ class Progress:
     model: str = UNKNOWN
     version: str = UNKNOWN
     prediction_id: str = ""
+    feedback_token: str | None = None
     parsed: int = 0
     runner_stamps: tuple[int, int, int] = (0, 0, 0)
     delivered: int = 0

@@ -115,6 +115,20 @@ def nonfinite_mode_of(environ: Mapping[str, object]) -> str | None:
     return mode
 
 
+def wants_tokens(environ: Mapping[str, object]) -> bool:
+    """Return whether the query asks for feedback tokens in the body.
+
+    Raises InvalidInput for neither true nor false.
+    """
+    query = str(environ.get("QUERY_STRING", ""))
+    if "feedback_tokens" not in query:
+        return False
+    wanted = dict(parse_qsl(query, keep_blank_values=True)).get("feedback_tokens", "false")
+    if wanted not in {"true", "false"}:
+        raise InvalidInput(f"feedback_tokens={quoted(wanted)}; expected true or false")
+    return wanted == "true"
+
+
 def sampled_trace_of(environ: Mapping[str, object]) -> bytes | None:
     """Return the 16 bytes of the trace id in `traceparent` if that trace is being sampled.
 

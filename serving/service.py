@@ -26,6 +26,7 @@ from serving.errors import (
     UnknownVersion,
 )
 from serving.exchange import Answer, Environ, Incoming, Target
+from serving.feedback.issuing import TokenIssuer
 from serving.model import ModelVersion
 from serving.prediction import Call, Prediction, RunnerClient
 from serving.progress import Progress
@@ -37,6 +38,7 @@ from serving.request_headers import (
     request_id_of,
     sampled_trace_of,
     timeout_seconds_of,
+    wants_tokens,
 )
 from serving.request_metrics import PHASES, RequestMetrics
 from serving.settings import Settings
@@ -64,6 +66,7 @@ class PredictionService:
         time_limit: TimeLimit,
         state: ServerState,
         slow_log: SlowLog,
+        issuer: TokenIssuer,
     ) -> None:
         """`time_limit` returns a context that raises TimeoutError after that many seconds."""
         self._client = client
@@ -72,6 +75,7 @@ class PredictionService:
         self._time_limit = time_limit
         self._state = state
         self._slow_log = slow_log
+        self._issuer = issuer
         self._limits = BodyLimits(settings.max_body_bytes, settings.max_decompressed_bytes)
         self._bodies = BodyBudget(settings.max_buffered_bytes)
 
@@ -102,39 +106,51 @@ class PredictionService:
         target, environ = incoming.target, incoming.environ
         if self._state.phase >= Phase.CLOSED:
             raise Draining("the server is shutting down", retry_after_seconds=1.0)
-        table = self._client.table
-        version = self._resolve(target)
-        request.version = version.version
         # A caller can shorten the time, never extend it.
         allowed = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
         deadline = request.received + int(allowed * NANOSECONDS)
         priority = priority_of(environ)
         nonfinite = nonfinite_mode_of(environ)
-        held = self._bodies.hold()
-        try:
-            content = self._read(incoming, request, held, deadline)
-            if self._client.table is not table:
-                # Reading has taken long: from here to the runner nothing waits.
-                version = self._resolve(target)
-                request.version = version.version
-            json_bytes = self._json_bytes(codec, environ, len(content))
-            decoded = codec.decode(content, version, json_bytes)
-        finally:
-            held.release()
+        asks_for_tokens = wants_tokens(environ)
+        version, decoded = self._decoded(codec, incoming, request, deadline)
         request.rows = decoded.rows
         if decoded.timeout_seconds is not None:
             allowed = min(allowed, decoded.timeout_seconds)
             deadline = request.received + int(allowed * NANOSECONDS)
         self._check(decoded)
+        if asks_for_tokens and version.task != "none":
+            decoded = decoded._replace(wants_tokens=True)
+        wish = self._issuer.wish(version, decoded)
         request.parsed = time.monotonic_ns()
         call = Call(deadline, decoded.priority or priority)
-        version, prediction = self._ask(target, version, decoded, call)
+        version, prediction = self._ask(target, version, wish.request, call)
         request.delivered = time.monotonic_ns()
         request.version = version.version
         request.runner_stamps, request.batch = prediction.stamps, prediction.batch
         request.prediction_id = new_prediction_id()
-        options = ReplyOptions(nonfinite, request.prediction_id)
+        tokens = self._issuer.tokens(wish, version, prediction.outputs, request.prediction_id)
+        options = ReplyOptions(nonfinite, request.prediction_id, tokens)
+        request.feedback_token = options.header_token
         return codec.encode(decoded, version, prediction.outputs, options)
+
+    def _decoded(
+        self, codec: Codec, incoming: Incoming, request: Progress, deadline: int
+    ) -> tuple[ModelVersion, DecodedRequest]:
+        """Return the version that is asked for, and the rows."""
+        table = self._client.table
+        version = self._resolve(incoming.target)
+        request.version = version.version
+        held = self._bodies.hold()
+        try:
+            content = self._read(incoming, request, held, deadline)
+            if self._client.table is not table:
+                # Reading has taken long: from here to the runner nothing waits.
+                version = self._resolve(incoming.target)
+                request.version = version.version
+            json_bytes = self._json_bytes(codec, incoming.environ, len(content))
+            return version, codec.decode(content, version, json_bytes)
+        finally:
+            held.release()
 
     def _resolve(self, target: Target) -> ModelVersion:
         return self._client.table.ready(target.model, target.version, target.label)
@@ -265,6 +281,8 @@ class PredictionService:
         ]
         if request.prediction_id:
             headers.append(("X-Prediction-ID", request.prediction_id))
+        if request.feedback_token is not None:
+            headers.append(("X-Feedback-Token", request.feedback_token))
         if reply.json_bytes is not None:
             headers.append((JSON_BYTES_HEADER, str(reply.json_bytes)))
         if request.version != UNKNOWN:

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from serving.settings_feedback import FeedbackSettings
 from serving.settings_forms import (
     ALL_MODELS,
     none_if_empty,
@@ -20,11 +21,7 @@ from serving.settings_forms import (
     split_list,
     split_models,
 )
-from serving.version_policy import (
-    VersionPolicy,
-    canonical_version,
-    parse_version_policy,
-)
+from serving.version_policy import VersionPolicy, canonical_version, parse_version_policy
 
 ENVIRONMENT_PREFIX = "INFEROMETER_"
 EXPORTER_PREFIX = "INFEROMETER_EXPORTER_"
@@ -38,7 +35,7 @@ MEBIBYTE = 1 << 20
 MOST_SECONDS = 86_400
 
 
-class Settings(BaseModel):
+class Settings(FeedbackSettings):
     """Everything `inferometer serve` can be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -223,6 +220,7 @@ class Settings(BaseModel):
             *self._version_problems(),
             *self._batch_problems(),
             *self._time_problems(),
+            *self.feedback_problems(),
         ]
         if problems:
             raise ValueError("; ".join(problems))

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.errors import SettingsError
+from serving.feedback.keys import read_keys
+from serving.feedback.tokens import KeyProblem
 from serving.settings import ENVIRONMENT_PREFIX, EXPORTER_PREFIX, Settings
 
 # What Kubernetes injects for a Service that happens to be called `inferometer`.
@@ -41,22 +43,27 @@ def load_settings(
         problems += [_sentence(details, sources) for details in error.errors(include_url=False)]
         raise SettingsError("\n".join(problems)) from error
     # Looked for here alone: a restarted child must not stumble over a path that has gone since.
-    problems += [
-        f"models: {name}: no such file or folder: {path}"
-        for name, path in settings.models.items()
-        if not path.exists()
-    ]
-    if (
-        settings.store_path
-        and len(os.fsencode(settings.store_path.absolute())) > MAX_STORE_PATH_BYTES
-    ):
-        problems.append(
-            f"store_path: longer than {MAX_STORE_PATH_BYTES} bytes, and sockets lie in it, "
-            f"got {str(settings.store_path)[:64]!r}"
-        )
+    problems += _file_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def _file_problems(settings: Settings) -> Iterable[str]:
+    """Yield what is wrong with the files that settings name."""
+    for name, path in settings.models.items():
+        if not path.exists():
+            yield f"models: {name}: no such file or folder: {path}"
+    try:
+        read_keys(settings)
+    except KeyProblem as error:
+        yield str(error)
+    store = settings.store_path
+    if store and len(os.fsencode(store.absolute())) > MAX_STORE_PATH_BYTES:
+        yield (
+            f"store_path: longer than {MAX_STORE_PATH_BYTES} bytes, and sockets lie in it, "
+            f"got {str(store)[:64]!r}"
+        )
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from exporter import OwnedDirectory, WebConfigFile, default_store_path, read_set
 from serving.children import Child, Command
 from serving.devices import devices_of
 from serving.errors import SettingsError
+from serving.feedback.keys import keys_for_this_run, write_keys
 from serving.process import write_process_settings
 from serving.runner_watch import RunnerWatch
 from serving.settings import Settings
@@ -77,6 +78,7 @@ class Supervisor:
         _raise_descriptor_limit()
         settings_file = self._directory.path / SETTINGS_FILE
         write_process_settings(self._settings, settings_file)
+        write_keys(keys_for_this_run(self._settings), self._directory.path)
         wake_reader = self._watch_signals()
         try:
             self._exporter = Child(self._exporter_command())

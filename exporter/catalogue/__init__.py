@@ -6,7 +6,7 @@ current.
 
 from dataclasses import dataclass
 
-from exporter.catalogue import batching, gpu, itself, models, processes, requests
+from exporter.catalogue import batching, gpu, itself, models, processes, quality, requests
 from exporter.metric import Family
 
 
@@ -23,6 +23,7 @@ SECTIONS = (
     Section("Requests", requests.__doc__ or "", requests.FAMILIES),
     Section("Batching", batching.__doc__ or "", batching.FAMILIES),
     Section("Models", models.__doc__ or "", models.FAMILIES),
+    Section("Predictions and quality", quality.__doc__ or "", quality.FAMILIES),
     Section("Processes", processes.__doc__ or "", processes.FAMILIES),
     Section("GPU", gpu.__doc__ or "", gpu.FAMILIES),
     Section("The exporter itself", itself.__doc__ or "", itself.FAMILIES),

@@ -18,6 +18,8 @@ PAIR = 2
 class Binary:
     """Counts right and wrong, losses, and the bins of the positive class's score."""
 
+    is_correctable = True
+
     def __init__(
         self,
         names: Sequence[str] = ("0", "1"),
@@ -75,6 +77,7 @@ class Binary:
     def declare(self, sums: Sums) -> None:
         """Make known every series."""
         sums.add("nonfinite_outputs_total", 0.0)
+        sums.observe("prediction_confidence", ())
         for name in self._classes.names:
             sums.add("predictions_total", 0.0, predicted=name)
         outcomes.declare(sums, self._classes)

@@ -1,5 +1,6 @@
 """The classes of a classifier: their names, and which one a label means."""
 
+import json
 from collections.abc import Sequence
 
 from exporter.metric import OTHER
@@ -57,4 +58,4 @@ class Classes:
 
 
 def _quoted(label: object) -> str:
-    return f'"{label[:64]}"' if isinstance(label, str) else repr(label)[:64]
+    return f'"{label[:64]}"' if isinstance(label, str) else json.dumps(label, default=repr)[:64]

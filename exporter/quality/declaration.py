@@ -1,6 +1,5 @@
 """What a model's predictions are: `quality.json` beside the model, checked member by member."""
 
-import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ SCORES = ("probabilities", "logits")
 TOP, NO_BINS = "top", "none"
 MOST_CLASSES, LONGEST_NAME, MOST_BINNED, MOST_COLUMNS = 100_000, 64, 8, 50
 LARGEST_BYTES = 8 << 20
-DIGEST_CHARACTERS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,6 @@ class Declaration:
     label_min: float | None = None
     label_max: float | None = None
     target_column: int = 0
-
-    @property
-    def digest(self) -> str:
-        """A few characters that differ where tokens of one declaration mean nothing to another."""
-        content = json.dumps([self.task, self.classes, self.positive_class, self.threshold])
-        return hashlib.sha256(content.encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def read_declaration(text: bytes) -> Declaration:

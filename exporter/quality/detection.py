@@ -38,6 +38,8 @@ class Boxes(NamedTuple):
 class Detection:
     """Counts right, wrong and missed boxes at two overlaps, and the overlap of the right ones."""
 
+    is_correctable = False
+
     def __init__(
         self, names: Sequence[str], *, threshold: float = 0.5, box_format: str = "yxyx"
     ) -> None:

@@ -118,10 +118,7 @@ def number_feature(name: str, column: NDArray[Any], *, dtype: str, bins: int) ->
     if not len(good):
         return NumberFeature(name, dtype, (), (1.0,), 0.0, 0.0, missing)
     low, high = (float(good[_rank(len(good), share)]) for share in (LOWEST, HIGHEST))
-    if good[0] == good[-1]:
-        edges = [float(np.nextafter(good[0], np.array(-np.inf, dtype))), float(good[0])]
-    else:
-        edges = _edges(good, bins)
+    edges = _edges_around(good[0]) if good[0] == good[-1] else _edges(good, bins)
     found = np.searchsorted(np.array(edges, dtype=dtype), good, side="left")
     shares = _shares(np.bincount(found, minlength=len(edges) + 1))
     return NumberFeature(name, dtype, tuple(edges), shares, low, high, missing)
@@ -137,6 +134,14 @@ def category_feature(name: str, column: Sequence[str]) -> CategoryFeature:
     shares = _shares(np.array([*(counts[number] for number in chosen), rest]))
     missing = 1 - len(present) / max(1, len(column))
     return CategoryFeature(name, tuple(str(values[number]) for number in chosen), shares, missing)
+
+
+def _edges_around(value: np.floating[Any]) -> list[float]:
+    """Return edges so that a value has a bin of its own, between what is below and above."""
+    with np.errstate(over="ignore"):
+        below = np.nextafter(value, type(value)(-np.inf))
+    # Below the lowest number there is nothing.
+    return [float(each) for each in (below, value) if np.isfinite(each)]
 
 
 def _edges(ordered: NDArray[Any], bins: int) -> list[float]:

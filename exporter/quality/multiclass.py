@@ -23,6 +23,8 @@ MOST_PACKED = 5
 class Multiclass:
     """Counts right and wrong, losses, and the bins of the top score or of named classes."""
 
+    is_correctable = True
+
     def __init__(
         self,
         names: Sequence[str],
@@ -82,6 +84,7 @@ class Multiclass:
     def declare(self, sums: Sums) -> None:
         """Make known every series."""
         sums.add("nonfinite_outputs_total", 0.0)
+        sums.observe("prediction_confidence", ())
         for name in self._classes.shown:
             sums.add("predictions_total", 0.0, predicted=name)
         outcomes.declare(sums, self._classes)

@@ -24,6 +24,8 @@ MOST_SCORED = 64
 class Multilabel:
     """Counts right and wrong by class and for whole sets, losses, and bins of named classes."""
 
+    is_correctable = True
+
     def __init__(
         self,
         names: Sequence[str],
@@ -95,6 +97,7 @@ class Multilabel:
     def declare(self, sums: Sums) -> None:
         """Make known every series."""
         sums.add("nonfinite_outputs_total", 0.0)
+        sums.observe("prediction_confidence", ())
         for name in (*self._classes.shown, NONE):
             sums.add("predictions_total", 0.0, predicted=name)
         outcomes.declare_outcomes(sums, self._classes)

@@ -24,6 +24,8 @@ GAINS = ("linear", "exponential")
 class Ranking:
     """Counts gains by depth, and where the first relevant item stood."""
 
+    is_correctable = False
+
     def __init__(self, *, gain: str = "linear") -> None:
         """`gain` is `linear`, or `exponential` for 2^gain - 1."""
         self._is_exponential = gain == "exponential"

@@ -21,6 +21,8 @@ FURTHEST = 1e9
 class Regression:
     """Counts errors and what R² needs, as sums that never fall."""
 
+    is_correctable = False
+
     def __init__(
         self,
         *,
@@ -77,6 +79,7 @@ class Regression:
     def declare(self, sums: Sums) -> None:
         """Make known every series."""
         sums.add("nonfinite_outputs_total", 0.0)
+        sums.observe("absolute_error", ())
         sums.add("predictions_total", 0.0, predicted=VALUE)
         for name in (
             "squared_error_sum_total", "relative_error_sum_total", "relative_error_skipped_total",

@@ -21,6 +21,8 @@ Pixels = NDArray[np.int64]
 class Segmentation:
     """Counts for each class the pixels that are its own on both sides, and on either."""
 
+    is_correctable = False
+
     def __init__(
         self, names: Sequence[str], *, threshold: float = 0.5, ignored: int = IGNORED
     ) -> None:

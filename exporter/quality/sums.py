@@ -34,6 +34,18 @@ class Sums:
         """Add observations to a histogram."""
         self._observations[name] += values
 
+    def update(self, other: "Sums") -> None:
+        """Add another's amounts and observations."""
+        for name, labels, amount in other.items():
+            self._amounts[name, labels] += amount
+        for name, values in other.observations():
+            self._observations[name] += values
+
+    def items(self) -> Iterator[tuple[str, Labels, float]]:
+        """Yield family, labels as pairs, and amount of each counter."""
+        for (name, labels), amount in self._amounts.items():
+            yield name, labels, amount
+
     def amounts(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """Yield family, labels and amount of each counter."""
         for (name, labels), amount in self._amounts.items():

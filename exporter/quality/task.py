@@ -20,6 +20,9 @@ class Task(Protocol):
     Raises ScoreError when outputs are not what was declared.
     """
 
+    # Whether `retract` can take back what `count` has counted.
+    is_correctable: bool
+
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count a batch of rows, of which no labels are known."""
 
@@ -33,7 +36,7 @@ class Task(Protocol):
         """Count a labelled row."""
 
     def retract(self, values: Values, label: Label, sums: Sums) -> None:
-        """Take back a label that was counted and is corrected, as far as that can be."""
+        """Take back a label that was counted and is corrected: its outcomes, and nothing else."""
 
     def declare(self, sums: Sums) -> None:
         """Make known every series that there can be: they stand at 0 before the first row."""

@@ -9,6 +9,7 @@ from exporter.quality.multiclass import TOP as TOP_CLASS
 from exporter.quality.multiclass import Multiclass
 from exporter.quality.multilabel import Multilabel
 from exporter.quality.regression import FURTHEST, Regression
+from exporter.quality.rows import Rows
 from exporter.quality.task import Task
 
 TWO = 2
@@ -17,13 +18,12 @@ TWO = 2
 Shape = Sequence[int | None]
 
 
-def make_task(declaration: Declaration, shape: Shape) -> Task | None:
-    """Return the task of a declaration; None where there is none.
+def make_task(declaration: Declaration, shape: Shape) -> Task:
+    """Return the task of a declaration.
 
     Raises DeclarationError when the output's shape contradicts it.
     """
-    make = TASKS.get(declaration.task)
-    return make(declaration, shape) if make is not None else None
+    return TASKS[declaration.task](declaration, shape)
 
 
 def _binary(declaration: Declaration, shape: Shape) -> Task:
@@ -77,6 +77,7 @@ TASKS: dict[str, Callable[[Declaration, Shape], Task]] = {
     "multiclass": _multiclass,
     "multilabel": _multilabel,
     "regression": _regression,
+    "none": lambda _declaration, _shape: Rows(),
 }
 
 

@@ -1,6 +1,6 @@
 """What a protocol's codec is: bytes to named tensors and back. A new one is a file beside this."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,13 +11,20 @@ from serving.model import ModelVersion
 JSON_BYTES_HEADER = "Inference-Header-Content-Length"
 
 
+# What Open Inference calls the output with the rows' feedback tokens.
+TOKEN_OUTPUT = "inferometer_feedback_token"  # noqa: S105 - a name
+# Proxies commonly allow 4 to 8 KiB for all headers.
+LONGEST_HEADER_TOKEN = 2_048
+
+
 class DecodedRequest(NamedTuple):
     """A prediction request as tensors.
 
     `inputs` maps each input of the signature to an array whose first dimension is `rows`; BYTES are
     object arrays of `bytes`. `outputs` are the outputs asked for, in order, None for all.
     `row_form` (TensorFlow Serving) asks for one object per row. `request_id` (Open Inference) is
-    echoed, and `binary_outputs` are sent as raw tensors.
+    echoed, and `binary_outputs` are sent as raw tensors. `wants_tokens` asks for a feedback token
+    for each row, which Open Inference has as an output of its own.
     """
 
     signature: str
@@ -29,16 +36,33 @@ class DecodedRequest(NamedTuple):
     row_form: bool = True
     request_id: str | None = None
     binary_outputs: frozenset[str] = frozenset()
+    wants_tokens: bool = False
+
+    @property
+    def model_outputs(self) -> tuple[str, ...] | None:
+        """The outputs asked for that are the model's."""
+        if self.outputs is None or not self.wants_tokens:
+            return self.outputs
+        return tuple(name for name in self.outputs if name != TOKEN_OUTPUT)
 
 
 class ReplyOptions(NamedTuple):
     """What a reply depends on beside the outputs.
 
     `nonfinite` is `token`, `null`, `string`, `error` or None for the protocol's own.
+    `feedback_tokens` are the rows' tokens, None for a row that has none; empty where the request
+    gets none at all.
     """
 
     nonfinite: str | None = None
     prediction_id: str | None = None
+    feedback_tokens: Sequence[str | None] = ()
+
+    @property
+    def header_token(self) -> str | None:
+        """The token of a prediction of one row, if there is one and a header can carry it."""
+        token = self.feedback_tokens[0] if len(self.feedback_tokens) == 1 else None
+        return token if token is not None and len(token) <= LONGEST_HEADER_TOKEN else None
 
 
 class EncodedReply(NamedTuple):

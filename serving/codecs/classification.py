@@ -13,7 +13,7 @@ from serving.codecs.base import DecodedRequest, EncodedReply, ReplyOptions
 from serving.codecs.json_text import read_object
 from serving.codecs.rendering import dumps, nonfinite_mode, render_rows
 from serving.codecs.signature import described_inputs, require_equal_rows, signature_of
-from serving.codecs.tf_serving import DEFAULT_NONFINITE, read_rows
+from serving.codecs.tf_serving import DEFAULT_NONFINITE, read_rows, token_members
 from serving.codecs.values import FLOATS
 from serving.errors import InvalidInput, ModelError, NotOffered
 from serving.model import ModelVersion, Signature, TensorSpec
@@ -55,7 +55,7 @@ class ExamplesCodec:
         (spec,) = version.signatures[request.signature].outputs
         mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
         results = self._render(spec, outputs[spec.name], request.rows, mode)
-        return EncodedReply(dumps({"results": results}))
+        return EncodedReply(dumps({"results": results} | token_members(request, options)))
 
 
 def _classes(spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str) -> object:

@@ -12,6 +12,7 @@ import numpy as np
 
 from serving.codecs.base import (
     JSON_BYTES_HEADER,
+    TOKEN_OUTPUT,
     DecodedRequest,
     EncodedReply,
     ReplyOptions,
@@ -33,7 +34,7 @@ from serving.codecs.signature import (
     signature_of,
 )
 from serving.errors import InvalidInput, NotOffered
-from serving.model import ModelVersion, Signature, TensorSpec
+from serving.model import ModelVersion, TensorSpec
 from serving.quoting import quoted, quoted_names
 from serving.tensors import encode_tensor
 
@@ -81,9 +82,14 @@ class OpenInferenceCodec:
         if request.request_id is not None:
             reply["id"] = request.request_id
         if options.prediction_id is not None:
-            reply["parameters"] = {"prediction_id": options.prediction_id}
+            reply["parameters"] = _reply_parameters(options)
+        names = list(specs if request.outputs is None else request.outputs)
+        if request.wants_tokens:
+            specs[TOKEN_OUTPUT] = TensorSpec(TOKEN_OUTPUT, "BYTES", (-1,))
+            outputs = {**outputs, TOKEN_OUTPUT: _token_array(request, options)}
+            names += [] if TOKEN_OUTPUT in names else [TOKEN_OUTPUT]
         rendered, raw = [], []
-        for name in request.outputs or specs:
+        for name in names:
             if name in request.binary_outputs:
                 data = encode_tensor(outputs[name], specs[name].datatype)
                 raw.append(data)
@@ -93,6 +99,21 @@ class OpenInferenceCodec:
         reply["outputs"] = rendered
         head = dumps(reply)
         return EncodedReply(b"".join((head, *raw)), len(head)) if raw else EncodedReply(head)
+
+
+def _reply_parameters(options: ReplyOptions) -> _Document:
+    parameters: _Document = {"prediction_id": options.prediction_id}
+    if options.header_token is not None:
+        parameters["feedback_token"] = options.header_token
+    return parameters
+
+
+def _token_array(request: DecodedRequest, options: ReplyOptions) -> np.ndarray:
+    """Return the rows' tokens as BYTES, empty for a row without one."""
+    tokens = options.feedback_tokens or [None] * request.rows
+    array = np.empty(request.rows, object)
+    array[:] = [(token or "").encode() for token in tokens]
+    return array
 
 
 @contextmanager
@@ -129,9 +150,14 @@ def _read(version: ModelVersion, raw: RawTensors | None, document: _Document) ->
     rows = require_equal_rows({name: len(array) for name, array in inputs.items()})
     if rows == 0:
         raise InvalidInput('"inputs" has no rows')
+    known = [spec.name for spec in signature.outputs]
+    has_tokens = version.task != "none"
     wanted, binary = _wanted_outputs(
-        document, signature, is_binary=parameters.get("binary_data_output") is True
+        document,
+        [*known, TOKEN_OUTPUT] if has_tokens else known,
+        is_binary=parameters.get("binary_data_output") is True,
     )
+    wants_tokens = parameters.get("feedback_tokens") is True or TOKEN_OUTPUT in (wanted or ())
     require_json_outputs(
         spec
         for spec in signature.outputs
@@ -147,6 +173,7 @@ def _read(version: ModelVersion, raw: RawTensors | None, document: _Document) ->
         row_form=False,
         request_id=_request_id(document),
         binary_outputs=binary,
+        wants_tokens=wants_tokens and has_tokens,
     )
 
 
@@ -182,13 +209,12 @@ def _request_id(document: _Document) -> str | None:
 
 
 def _wanted_outputs(
-    document: _Document, signature: Signature, *, is_binary: bool
+    document: _Document, known: list[str], *, is_binary: bool
 ) -> tuple[tuple[str, ...] | None, frozenset[str]]:
     """Return the names of the outputs asked for, None for all, and of those to be sent raw.
 
     `is_binary` is what holds for an output that does not say.
     """
-    known = [spec.name for spec in signature.outputs]
     if document.get("outputs") in (None, []):
         return None, frozenset(known if is_binary else ())
     wanted: list[str] = []

@@ -46,6 +46,7 @@ def validate_request(parameters: _Parameters) -> None:
         raise NotOffered("sequence_id: stateful sequences are not offered here")
     _refuse_shared_memory(parameters, "")
     _require_boolean(parameters, "binary_data_output", "")
+    _require_boolean(parameters, "feedback_tokens", "")
 
 
 def validate_input(parameters: _Parameters, name: str) -> None:

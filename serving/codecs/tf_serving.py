@@ -58,9 +58,19 @@ class TfServingCodec:
         mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
         names = [spec.name for spec in version.signatures[request.signature].outputs]
         if not request.row_form:
-            return EncodedReply(dumps({"outputs": _columns(names, outputs, mode)}))
+            found = {"outputs": _columns(names, outputs, mode)}
+            return EncodedReply(dumps(found | token_members(request, options)))
         _require_rows(names, outputs, request.rows)
-        return EncodedReply(dumps({"predictions": _rows(names, outputs, mode)}))
+        found = {"predictions": _rows(names, outputs, mode)}
+        return EncodedReply(dumps(found | token_members(request, options)))
+
+
+def token_members(request: DecodedRequest, options: ReplyOptions) -> _Document:
+    """Return what stands beside the predictions for who asks for feedback tokens."""
+    if not request.wants_tokens:
+        return {}
+    tokens = list(options.feedback_tokens or [None] * request.rows)
+    return {"prediction_id": options.prediction_id, "feedback_tokens": tokens}
 
 
 def _read_plainly(body: bytes, version: ModelVersion) -> DecodedRequest | None:

@@ -5,6 +5,7 @@ a stamp, by itsdangerous with HMAC-SHA256. It is not encrypted: its reader sees 
 id, outside of the signature, picks the key and tells an unknown key from an altered token.
 """
 
+import base64
 import hashlib
 import hmac
 import re
@@ -102,8 +103,13 @@ class TokenSigner:
         if age < -AHEAD_SECONDS:
             raise BadToken("the token comes from the future: the clocks of two servers differ")
         if age > self._max_age_seconds:
-            raise ExpiredToken("the token is older than feedback_max_age_seconds")
+            raise ExpiredToken("the token is older than feedback_max_age_days")
         return _row_of(content), max(0.0, age)
+
+
+def prediction_bytes(prediction_id: str) -> bytes:
+    """Return the 16 bytes of a prediction id, which is well formed."""
+    return base64.urlsafe_b64decode(prediction_id + "==")
 
 
 def _row_of(content: object) -> RowOfPrediction:

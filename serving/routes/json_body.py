@@ -1,4 +1,4 @@
-"""The JSON body of a route that is no prediction: small, and an object or nothing."""
+"""The JSON body of a route that is no prediction: of bounded size, mostly an object or nothing."""
 
 import orjson
 from flask import request
@@ -16,15 +16,7 @@ def json_object(time_limit: TimeLimit) -> dict[str, object]:
 
     Raises what `read_body` raises, and InvalidInput.
     """
-    body = bytes(
-        read_body(
-            request.environ,
-            limits=BodyLimits(MAX_BYTES, MAX_BYTES),
-            held=BodyBudget(MAX_BYTES).hold(),
-            time_limit=time_limit,
-            seconds=SECONDS,
-        ).content
-    )
+    body = read_whole(time_limit, max_bytes=MAX_BYTES)
     if not body.strip():
         return {}
     try:
@@ -34,3 +26,16 @@ def json_object(time_limit: TimeLimit) -> dict[str, object]:
     if not isinstance(document, dict):
         raise InvalidInput(f"the body must be an object, got {kind_of(document)}")
     return document
+
+
+def read_whole(time_limit: TimeLimit, *, max_bytes: int) -> bytes:
+    """Return the present request's body. Raises what `read_body` raises."""
+    return bytes(
+        read_body(
+            request.environ,
+            limits=BodyLimits(max_bytes, max_bytes),
+            held=BodyBudget(max_bytes).hold(),
+            time_limit=time_limit,
+            seconds=SECONDS,
+        ).content
+    )

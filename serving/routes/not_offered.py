@@ -20,9 +20,6 @@ PATHS = (
     MODEL + "/generate_stream",
     MODEL + "/versions/<version:_version>/generate",
     MODEL + "/versions/<version:_version>/generate_stream",
-    # Labels are taken once there is something to count them in.
-    "/v1/feedback",
-    "/v1/feedback/batch",
 )
 
 

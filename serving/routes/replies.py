@@ -6,7 +6,13 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from serving.cors import Cors
-from serving.errors import ControlError, ControlProblem, InternalError, PredictionError
+from serving.errors import (
+    ControlError,
+    ControlProblem,
+    InternalError,
+    PredictionError,
+    Unauthorized,
+)
 from serving.request_headers import request_id_of
 from serving.status_page import Phase, ServerState
 from serving.statuses import error_body, error_headers, plain_error_body, status_of
@@ -20,7 +26,6 @@ logger = logging.getLogger(__name__)
 # Status, reason and headers for each way in which loading and unloading can be refused.
 CONTROL_STATUSES: dict[ControlProblem, tuple[int, str, dict[str, str]]] = {
     "closed": (403, "invalid_input", {}),
-    "unauthorized": (401, "invalid_input", {"WWW-Authenticate": "Bearer"}),
     "missing": (404, "unknown_model", {}),
     "failed": (400, "invalid_input", {}),
 }
@@ -43,6 +48,7 @@ def install(app: Flask, cors: Cors, state: ServerState) -> None:
     app.after_request(finish)
     app.register_error_handler(PredictionError, _prediction_error)
     app.register_error_handler(ControlError, _control_error)
+    app.register_error_handler(Unauthorized, _unauthorized)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _defect)
 
@@ -75,6 +81,11 @@ def _control_error(error: ControlError) -> Response:
     status, reason, headers = CONTROL_STATUSES[error.problem]
     body = plain_error_body(error.message, reason, g.request_id)
     return Response(body, status, headers, content_type=JSON)
+
+
+def _unauthorized(error: Unauthorized) -> Response:
+    body = plain_error_body(str(error), "invalid_input", g.request_id)
+    return Response(body, 401, {"WWW-Authenticate": "Bearer"}, content_type=JSON)
 
 
 def _http_error(error: HTTPException) -> Response:

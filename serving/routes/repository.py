@@ -3,15 +3,14 @@
 Load and unload change what is served, so a token opens them.
 """
 
-import hmac
-
-from flask import Blueprint, request
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from serving.body import TimeLimit
 from serving.codecs.metadata import repository_index
 from serving.errors import ControlError, InvalidInput, NotOffered, UnknownModel
 from serving.prediction import RunnerClient
+from serving.routes.bearer import require_bearer
 from serving.routes.json_body import json_object
 from serving.settings import Settings
 
@@ -50,12 +49,7 @@ def make_blueprint(client: RunnerClient, settings: Settings, time_limit: TimeLim
 def _authorize(settings: Settings) -> None:
     if settings.control_token is None:
         raise ControlError("control_token is not set, so models cannot be changed here", "closed")
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    expected = settings.control_token.get_secret_value()
-    # WSGI gives the header's bytes as Latin-1.
-    is_right = hmac.compare_digest(given.strip(" \t").encode("latin-1"), expected.encode())
-    if scheme.lower() != "bearer" or not is_right:
-        raise ControlError("send the control token as a bearer token", "unauthorized")
+    require_bearer(settings.control_token, "control token")
 
 
 def _refuse_parameters(document: dict[str, object]) -> None:

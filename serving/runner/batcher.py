@@ -23,6 +23,7 @@ from serving.prediction import BatchFacts
 from serving.runner.canary import Canary
 from serving.runner.isolation import IsolationBudget
 from serving.runner.job import Slice
+from serving.runner.measuring import IDLE_SECONDS, Uncounted
 from serving.runner.queue import Batch, BatchQueue, NoBatch
 from serving.runner.served import ServedVersion
 from serving.runner.workload import NANOSECONDS
@@ -68,6 +69,7 @@ class Batcher:
         self._batch_ids = batch_ids
         self._canary = canary
         self._instance = instance
+        self._uncounted = Uncounted()
         self._thread = threading.Thread(
             target=self._run, name=f"batcher-{queue.model}-{instance}", daemon=True
         )
@@ -84,15 +86,27 @@ class Batcher:
     def _run(self) -> None:
         while True:
             idle_seconds = self._canary.seconds_until_due() if self._canary else None
+            if self._uncounted:
+                idle_seconds = min(IDLE_SECONDS, idle_seconds or IDLE_SECONDS)
             batch = self._queue.take(self._instance, idle_seconds=idle_seconds)
-            if batch is NoBatch.DRAINED:
-                return
             if isinstance(batch, Batch):
                 self._run_batch(batch)
+                self._count(self._uncounted.count_due)
                 if self._canary is not None:
                     self._canary.look()
-            elif self._canary is not None:
+                continue
+            self._count(self._uncounted.count)
+            if batch is NoBatch.DRAINED:
+                return
+            if self._canary is not None:
                 self._timed(self._canary.run_due)
+
+    def _count(self, count: Callable[[], None]) -> None:
+        """Count outputs whose replies have left."""
+        try:
+            count()
+        except Exception:
+            logger.exception("model %s: outputs could not be counted", self._queue.model)
 
     def _run_batch(self, batch: Batch) -> None:
         try:
@@ -195,6 +209,8 @@ class Batcher:
         estimate.learn(batch.rows + padding, seconds)
         facts = BatchFacts(next(self._batch_ids), batch.rows, padding, batch.trigger)
         _split(batch.slices, outputs, facts, computed=computed)
+        measurement = served.measurement
+        self._uncounted.add(measurement, measurement.rows_of(signature, outputs, batch.rows))
         return None
 
     def _count_traces(self, served: ServedVersion) -> None:

@@ -4,9 +4,11 @@ One thread changes it, the loader's; any may read.
 """
 
 import time
+from dataclasses import replace
 
 from exporter import Child, Recorder
 from serving.model import NO_VERSION, STATES, ModelVersion
+from serving.runner.declared import unmeasured
 from serving.runner.loaded_model import LoadedModel
 from serving.runner.served import ServedVersion
 
@@ -95,6 +97,15 @@ class ModelCatalog:
         self._recorder.remove(self._info(version))
         self.note(version)
 
+    def refuse_task(self, model: str, version: str) -> None:
+        """Note that a version's outputs are not what was declared: it has no task any more."""
+        known = self._versions.get((model, version))
+        if known is not None and (model, version) in self._loaded:
+            self._recorder.remove(self._info(known))
+            known = replace(known, measured=unmeasured(known))
+            self._info(known).set(1.0)
+            self.note(known)
+
     def _show_state(self, version: ModelVersion) -> None:
         labels = {"model": version.model, "version": version.version}
         for state in STATES:
@@ -115,7 +126,7 @@ class ModelCatalog:
             version=version.version,
             format=version.format,
             signature=version.default_signature,
-            task="",
+            task=version.task,
         )
 
 

@@ -31,6 +31,9 @@ FORMATS = (
 # Beside a model: a TensorFlow Serving body of rows that it can compute.
 WARM_UP_FILE = "warm_up.json"
 
+# In a version's folder, or beside the version folders: what the predictions are.
+QUALITY_FILE = "quality.json"
+
 
 def format_of(path: Path) -> Format | None:
     """Return the format of what lies at a path; None where that is no model."""

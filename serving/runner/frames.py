@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import orjson
 
@@ -18,8 +18,14 @@ def models_frame(number: int, versions: Sequence[ModelVersion]) -> Parts:
 
     It acknowledges that it has them by the number.
     """
-    payload = orjson.dumps([asdict(version) for version in versions])
+    payload = orjson.dumps([_described(version) for version in versions])
     return frame_parts(FrameType.MODELS, number, {}, [payload])
+
+
+def _described(version: ModelVersion) -> dict[str, object]:
+    measured = version.measured
+    described = asdict(replace(version, measured=None))
+    return described if measured is None else described | {"measured": measured.as_json()}
 
 
 def answer_frame(request_id: int, job: Job, max_payload_bytes: int) -> Parts:

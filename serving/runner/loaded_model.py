@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from exporter.quality import Declaration
 from serving.model import Signature
 
 
@@ -13,6 +14,8 @@ class LoadedModel(Protocol):
 
     format: str
     signatures: Mapping[str, Signature]
+    # What the model's own last layer says that its predictions are; None where it says nothing.
+    inferred: Declaration | None
     parameters: int
     size_bytes: int
 

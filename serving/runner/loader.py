@@ -81,7 +81,7 @@ class Loader:
         self._retirement = Retirement(
             catalog, queues, announce, drain_seconds=options.drain_version_seconds
         )
-        self._wishes: queue.SimpleQueue[Control | None] = queue.SimpleQueue()
+        self._wishes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
     def start(self) -> None:
@@ -94,7 +94,11 @@ class Loader:
 
     def control(self, wish: Control) -> None:
         """Have a wish fulfilled when its turn comes."""
-        self._wishes.put(wish)
+        self._wishes.put(lambda: wish.done(self._fulfil(wish)))
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Have the thread that changes the catalog do something."""
+        self._wishes.put(call)
 
     def _run(self) -> None:
         # Loading must not take the processor from those who compute for callers.
@@ -109,7 +113,7 @@ class Loader:
                 continue
             if wish is None:
                 return
-            wish.done(self._fulfil(wish))
+            wish()
 
     def _note_fatal_versions(self) -> None:
         """Keep away for a while from versions during whose loading the process has died.

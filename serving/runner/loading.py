@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from exporter import Recorder
 from serving.model import ModelVersion
+from serving.runner.declared import measured_version
+from serving.runner.measuring import Measurement
 from serving.runner.model_folder import ModelSource
 from serving.runner.queue import BatchQueue
 from serving.runner.served import BatchMetrics, ServedVersion
@@ -14,11 +17,15 @@ from serving.runner.warm_up import read_recorded, warm_up
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What loading needs beside the model: where it records, the device's label, `batching`."""
+    """What loading needs beside the model: where it records, the device's label, `batching`.
+
+    `refuse_task` gets model and version when outputs turn out not to be what was declared.
+    """
 
     recorder: Recorder
     device: str
     batching: str
+    refuse_task: Callable[[str, str], None]
 
 
 def load_version(
@@ -46,6 +53,8 @@ def load_version(
     begin("read")
     loaded = source.format.load(source.path, begin)
     known = replace(known, signatures=dict(loaded.signatures))
+    measured = measured_version(source.quality_file, known, loaded.inferred)
+    known = replace(known, measured=measured)
     begin("warm_up")
     recorded = read_recorded(source.warm_up_file, known)
     results = {
@@ -74,6 +83,12 @@ def load_version(
             device=options.device,
         ),
         batchable={name: result.is_batchable for name, result in results.items()},
+        measurement=Measurement(
+            options.recorder,
+            version,
+            measured,
+            partial(options.refuse_task, version.model, version.version),
+        ),
         canary=None if first is None else (first, rows[first]),
         traces_seen=loaded.trace_count(),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.runner.formats import WARM_UP_FILE, Format, format_of
+from serving.runner.formats import QUALITY_FILE, WARM_UP_FILE, Format, format_of
 
 UNVERSIONED = "1"  # the version of a model that lies there without a version folder
 
@@ -18,18 +18,33 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a version of a model lies, which format it has, and how its files look."""
+    """Where a version of a model lies, which format it has, and how its files look.
+
+    `model_folder` is the folder of the version's folder; None for a model without those.
+    """
 
     version: str
     path: Path
     format: Format
     fingerprint: Fingerprint
+    model_folder: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the version's own files lie."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def warm_up_file(self) -> Path:
         """Where a recorded warm-up would lie."""
-        folder = self.path if self.path.is_dir() else self.path.parent
-        return folder / WARM_UP_FILE
+        return self.folder / WARM_UP_FILE
+
+    @property
+    def quality_file(self) -> Path | None:
+        """The declaration of the task: the version's own, else the model's; None without one."""
+        folders = (self.folder, self.model_folder) if self.model_folder else (self.folder,)
+        files = (folder / QUALITY_FILE for folder in folders)
+        return next((file for file in files if file.is_file()), None)
 
 
 class ModelFolder:
@@ -67,7 +82,7 @@ class ModelFolder:
                 found = format_of(candidate)
                 if found is not None:
                     version = str(int(folder.name))
-                    yield ModelSource(version, candidate, found, _fingerprint(folder))
+                    yield ModelSource(version, candidate, found, _fingerprint(folder), self.path)
                     break
 
 

@@ -71,24 +71,7 @@ class Runner:
         """Start the batch threads and the sign of life; models load when the loader is started."""
         settings = self._settings
         self._send_answers = after_batch
-        self.loader = Loader(
-            self.catalog,
-            {
-                name: (ModelFolder(path), settings.version_policy(name))
-                for name, path in settings.models.items()
-            },
-            queues=self.queues,
-            options=LoaderOptions(
-                settings.poll_seconds,
-                settings.load_retries,
-                settings.load_retry_seconds,
-                settings.swap,
-                settings.drain_version_seconds,
-            ),
-            loading=LoadOptions(self._recorder, self._device, settings.batching),
-            announce=announce,
-            memory=LoaderMemory.read(store_path_of(settings) / f"runner-{self._number}.loader"),
-        )
+        self.loader = self._make_loader(announce)
         batch_ids = itertools.count(1)
         for name, queue in self.queues.items():
             isolation = IsolationBudget(settings.isolation_share)
@@ -115,6 +98,32 @@ class Runner:
         for batcher in self._batchers:
             batcher.join(max(0.0, deadline - time.monotonic()))
         self._ended.set()
+
+    def _make_loader(self, announce: Callable[[], None]) -> Loader:
+        settings = self._settings
+
+        def refuse_task(model: str, version: str) -> None:
+            self.loader.later(lambda: self.catalog.refuse_task(model, version))
+            self.loader.later(announce)
+
+        return Loader(
+            self.catalog,
+            {
+                name: (ModelFolder(path), settings.version_policy(name))
+                for name, path in settings.models.items()
+            },
+            queues=self.queues,
+            options=LoaderOptions(
+                settings.poll_seconds,
+                settings.load_retries,
+                settings.load_retry_seconds,
+                settings.swap,
+                settings.drain_version_seconds,
+            ),
+            loading=LoadOptions(self._recorder, self._device, settings.batching, refuse_task),
+            announce=announce,
+            memory=LoaderMemory.read(store_path_of(settings) / f"runner-{self._number}.loader"),
+        )
 
     def _canary(self, name: str) -> Canary:
         return Canary(

@@ -8,6 +8,7 @@ import numpy as np
 
 from exporter import Child, Record, Recorder
 from serving.runner.loaded_model import LoadedModel
+from serving.runner.measuring import Measurement
 
 TRIGGERS = ("idle", "full", "delay", "deadline", "drain")
 
@@ -67,6 +68,7 @@ class ServedVersion:
     loaded: LoadedModel
     metrics: BatchMetrics
     batchable: Mapping[str, bool]
+    measurement: Measurement
     canary: tuple[str, tuple[np.ndarray, ...]] | None = None
     last_batch: float = field(default_factory=time.monotonic)
     failures_in_a_row: int = 0

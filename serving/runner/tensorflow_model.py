@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from exporter.quality import Declaration
 from serving.errors import ModelLoadError
 from serving.model import Signature, TensorSpec
 
@@ -124,7 +125,11 @@ def load_keras_file(path: Path, step: Callable[[str], None]) -> "TensorFlowModel
     signature = Signature(DEFAULT_SIGNATURE, _specs(inputs, {}), _specs(outputs, {}))
     variables = {variable.value.ref() for variable in model.variables}
     return TensorFlowModel(
-        "keras", {DEFAULT_SIGNATURE: signature}, {DEFAULT_SIGNATURE: function}, variables
+        "keras",
+        {DEFAULT_SIGNATURE: signature},
+        {DEFAULT_SIGNATURE: function},
+        variables,
+        inferred=_inferred(model),
     )
 
 
@@ -137,12 +142,15 @@ class TensorFlowModel:
         signatures: Mapping[str, Signature],
         callables: Mapping[str, Any],
         variables: set[Any],
+        *,
+        inferred: Declaration | None = None,
     ) -> None:
         """Take the callables by signature.
 
         `variables` are references, so that none counts twice.
         """
         self.format = format_name
+        self.inferred = inferred
         self.signatures = signatures
         arrays = [reference.deref() for reference in variables]
         self.parameters = sum(int(np.prod(array.shape)) for array in arrays)
@@ -179,6 +187,25 @@ class TensorFlowModel:
             function.experimental_get_tracing_count() for function in self._polymorphic
         )
         return traces + sum(map(len, self._compiled_shapes.values()))
+
+
+def _inferred(model: Any) -> Declaration | None:
+    """Return the task that a Keras model's last layer tells.
+
+    Softmax and sigmoid tell; a linear unit may be a number or a logit.
+    """
+    last = model.layers[-1]
+    is_last = len(model.outputs) == 1 and getattr(last, "output", None) is model.outputs[0]
+    if not is_last or len(last.output.shape) != 2:  # noqa: PLR2004 - rows and scores
+        return None
+    columns, activation = last.output.shape[1], getattr(last, "activation", None)
+    if activation is keras.activations.softmax or isinstance(last, keras.layers.Softmax):
+        task = {1: None, 2: "binary"}.get(columns, "multiclass")
+    elif activation is keras.activations.sigmoid:
+        task = "binary" if columns == 1 else "multilabel"
+    else:
+        return None
+    return None if task is None else Declaration(task=task)
 
 
 def _array(tensor: Any) -> np.ndarray:

@@ -197,8 +197,6 @@ def test_49_statistics_are_of_what_the_path_names(
         "/v2/models/half/generate",
         "/v2/systemsharedmemory/status",
         "/v2/cudasharedmemory/region/r/register",
-        "/v1/feedback",
-        "/v1/feedback/batch",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])

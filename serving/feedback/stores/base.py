@@ -7,6 +7,8 @@ chunk; nothing is counted twice for as long as the claim lives, which is as long
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+LONGEST_LABEL = 256
+
 
 class ClaimStoreError(Exception):
     """The store did not take the chunk: nothing of it is claimed."""
@@ -21,7 +23,7 @@ class Key(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A label for a row, in at most 64 bytes; `expires` in seconds since the epoch."""
+    """A label for a row, in at most LONGEST_LABEL bytes; `expires` in seconds since 1970."""
 
     key: Key
     label: bytes
@@ -35,6 +37,12 @@ class ClaimStore(Protocol):
         """Claim all in their order; return for each the label that was there, None for a new one.
 
         Raises ClaimStoreError, and then has claimed none.
+        """
+
+    def look_up(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """Return the label of each key, None where there is none.
+
+        Raises ClaimStoreError.
         """
 
     def correct(self, key: Key, *, old: bytes, new: bytes) -> bool:

@@ -26,6 +26,11 @@ class MemoryStore:
                 self._labels.popitem(last=False)
             return found
 
+    def look_up(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """Return the label of each key, None where there is none."""
+        with self._lock:
+            return [self._labels.get(key) for key in keys]
+
     def correct(self, key: Key, *, old: bytes, new: bytes) -> bool:
         """Replace a label if it is still the old one."""
         with self._lock:

@@ -47,6 +47,11 @@ class SqliteStore:
                 self._tidy(connection)
             return found
 
+    def look_up(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """Return the label of each key, None where there is none."""
+        with self._transaction() as connection:
+            return [_label(connection, key) for key in keys]
+
     def correct(self, key: Key, *, old: bytes, new: bytes) -> bool:
         """Replace a label if it is still the old one."""
         with self._transaction() as connection:
@@ -115,7 +120,11 @@ def _claim(connection: sqlite3.Connection, claim: Claim) -> bytes | None:
     )
     if made.rowcount == 1:
         return None
-    (label,) = connection.execute(
-        "SELECT label FROM claim WHERE id = ? AND row = ? AND source = ?", claim.key
+    return _label(connection, claim.key)
+
+
+def _label(connection: sqlite3.Connection, key: Key) -> bytes | None:
+    found = connection.execute(
+        "SELECT label FROM claim WHERE id = ? AND row = ? AND source = ?", key
     ).fetchone()
-    return bytes(label)
+    return None if found is None else bytes(found[0])

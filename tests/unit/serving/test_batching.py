@@ -24,11 +24,14 @@ from serving.errors import (
     PredictionError,
     QueueFull,
 )
+from serving.model import ModelVersion
 from serving.runner.batcher import Batcher
+from serving.runner.declared import unmeasured
 from serving.runner.durations import DurationEstimate
 from serving.runner.isolation import IsolationBudget
 from serving.runner.job import HIGH, LOW, NORMAL, BatchKey, Job
 from serving.runner.limits import ByteBudget, QueueLimits
+from serving.runner.measuring import Measurement
 from serving.runner.queue import BatchQueue
 from serving.runner.served import BatchMetrics, ServedVersion
 from serving.runner.sizes import BatchSizes
@@ -90,7 +93,15 @@ class Bench:
             gauges=Shown(self.recorder),
         )
         metrics = BatchMetrics(self.recorder, model="m", version="1", device="cpu")
-        self.served = ServedVersion("m", "1", self.model, metrics, {"serving_default": True})
+        version = ModelVersion("m", "1", "ready", "saved_model", {})
+        self.served = ServedVersion(
+            "m",
+            "1",
+            self.model,
+            metrics,
+            {"serving_default": True},
+            Measurement(self.recorder, version, unmeasured(version), lambda: None),
+        )
         self.batchers = [
             Batcher(
                 self.queue,

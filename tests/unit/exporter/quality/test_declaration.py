@@ -6,7 +6,8 @@ import pytest
 
 from exporter.quality.binary import Binary
 from exporter.quality.declaration import Declaration, read_declaration
-from exporter.quality.errors import DeclarationError
+from exporter.quality.errors import DeclarationError, LabelError
+from exporter.quality.measured import Measured, measured_of
 from exporter.quality.multiclass import Multiclass
 from exporter.quality.multilabel import Multilabel
 from exporter.quality.regression import Regression
@@ -82,19 +83,38 @@ def test_shape_that_contradicts_is_named(
         make_task(declared(**members), shape)
 
 
-def test_no_task_is_made_of_none():
-    assert make_task(Declaration(), [3]) is None
+def test_no_task_takes_no_labels():
+    with pytest.raises(LabelError, match="no task"):
+        make_task(Declaration(), [3]).parse(1)
+
+
+def measured(shape: tuple[int | None, ...], **members: object) -> Measured:
+    return Measured(declared(**members), "serving_default", "y", shape)
 
 
 def test_digest_differs_where_tokens_mean_something_else():
     digests = {
-        declared(**members).digest
-        for members in (
-            {"task": "binary"}, {"task": "regression"},
-            {"task": "binary", "classes": ["a", "b"]}, {"task": "binary", "classes": ["b", "a"]},
-            {"task": "binary", "classes": ["a", "b"], "positive_class": "a"},
+        measured(shape, **members).digest
+        for shape, members in (
+            ((), {"task": "binary"}),
+            ((), {"task": "regression"}),
+            ((), {"task": "binary", "classes": ["a", "b"]}),
+            ((), {"task": "binary", "classes": ["b", "a"]}),
+            ((), {"task": "binary", "classes": ["a", "b"], "positive_class": "a"}),
+            ((3,), {"task": "multiclass"}),
+            ((4,), {"task": "multiclass"}),
         )
-    }  # fmt: skip
+    }
 
-    assert len(digests) == 5
-    assert declared(task="binary", output="x").digest == declared(task="binary").digest
+    assert len(digests) == 7
+    assert measured((), task="binary").digest == measured((1,), task="binary").digest
+
+
+def test_what_is_measured_crosses_a_socket_unchanged():
+    before = measured(
+        (3,), task="multiclass", classes=["a", "b", "c"], score_bins=["a"], features={"x": ["p"]}
+    )
+
+    after = measured_of(json.loads(json.dumps(before.as_json())))
+
+    assert (before, before.digest) == (after, after.digest)

@@ -1,0 +1,171 @@
+"""Predictions, and how right they were.
+
+What needs no labels is counted where the model computes; labels are counted where `/v1/feedback`
+takes them, by the model and version of their token. Which families a version has depends on its
+task; they stand at 0 from when it is loaded. Class names are the values of `predicted`, `actual`
+and `class`; beside them there are `__value__` (the task has no classes), `__none__` (no class was
+predicted), `__set__` (whole sets of classes), `__top__` (whichever class was predicted) and
+`__other__` (classes beyond the first 200).
+"""
+
+from exporter.catalogue.requests import MODEL, VERSION
+from exporter.define import counter, gauge, histogram
+from exporter.metric import Family, Label
+
+RESULTS = (
+    "counted", "duplicate", "corrected", "conflict", "unknown_id", "bad_token", "expired",
+    "bad_label", "store_error",
+)  # fmt: skip
+AGES = ("1h", "1d", "7d", "30d", "inf")
+DELAY_SECONDS = (
+    1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0,
+)  # fmt: skip
+CONFIDENCE = tuple(step / 20 for step in range(1, 21))
+ABSOLUTE_ERROR = tuple(float(f"{digit}e{power}") for power in range(-6, 7) for digit in (1, 2, 5))[
+    :-2
+]
+OUTCOMES = ("tp", "fp", "fn")
+SIGNS = ("over", "under")
+# A model with many classes or features has thousands of series; several versions have them at once.
+MOST_SERIES = 20_000
+
+RUNNER = ("runner",)
+FRONT_END = ("frontend",)
+CLASS = Label("class")
+BIN = Label("bin")
+
+
+def _output(name: str, text: str, *labels: Label) -> Family:
+    """Describe a counter of what the model puts out."""
+    return counter(
+        f"inferometer_{name}", text, MODEL, VERSION, *labels,
+        by=RUNNER, absent=True, max_series=MOST_SERIES,
+    )  # fmt: skip
+
+
+def _labelled(name: str, text: str, *labels: Label) -> Family:
+    """Describe a counter of what labels show."""
+    return counter(
+        f"inferometer_{name}", text, MODEL, VERSION, *labels,
+        by=FRONT_END, absent=True, max_series=MOST_SERIES,
+    )  # fmt: skip
+
+
+# What the model puts out; no labels are needed.
+OUTPUT_FAMILIES = (
+    _output(
+        "predictions_total",
+        "Predicted rows by class; with several classes a row, predicted classes.",
+        Label("predicted"),
+    ),
+    histogram(
+        "inferometer_prediction_confidence",
+        "The highest score of each row.",
+        MODEL, VERSION, buckets=CONFIDENCE, by=RUNNER, absent=True,
+    ),
+    _output(
+        "nonfinite_outputs_total",
+        "Rows with NaN or infinity in the measured output; they count nowhere else here.",
+    ),
+)  # fmt: skip
+
+# What labels show.
+LABEL_FAMILIES = (
+    _labelled(
+        "labels_total",
+        "Labels counted, by how long after the prediction they came: the first bound not below it.",
+        Label("age", AGES),
+    ),
+    histogram(
+        "inferometer_label_delay_seconds",
+        "Time from a prediction to its label: to `labelled_at` where that was sent, else to its"
+        " arrival.",
+        MODEL, VERSION, buckets=DELAY_SECONDS, by=FRONT_END, absent=True,
+    ),
+    _labelled(
+        "outcomes_total",
+        "True positives, false positives and false negatives of each class.",
+        CLASS, Label("outcome", OUTCOMES),
+    ),
+    _labelled(
+        "outcomes_retracted_total",
+        "Outcomes of labels that were corrected afterwards; take them from `outcomes_total`.",
+        CLASS, Label("outcome", OUTCOMES),
+    ),
+    _labelled(
+        "confusion_total",
+        "Predicted class against actual class, for up to 32 classes.",
+        Label("predicted"), Label("actual"), Label("correct", ("true", "false")),
+    ),
+    _labelled("scored_labels_total", "Labels that count in log loss and Brier score."),
+    _labelled(
+        "log_loss_sum_total",
+        "Sum of -ln p of the actual class, in nats, p being at least 1e-7.",
+    ),
+    _labelled(
+        "brier_sum_total",
+        "Sum of squared differences of scores and truth: 0 to 1 a row, over all classes 0 to 2.",
+    ),
+    _labelled(
+        "score_bin_total",
+        "Labelled scores by bin and outcome, the bins equally wide in logit space.",
+        CLASS, BIN, Label("outcome", ("positive", "negative")),
+    ),
+    _labelled(
+        "score_bin_predicted_sum_total",
+        "Sum of the labelled scores in each bin, for calibration.",
+        CLASS, BIN,
+    ),
+    _labelled(
+        "score_rank_below_total",
+        "Negatives in lower bins, and half of those in this one, for the area under the ROC curve.",
+        CLASS, BIN,
+    ),
+    histogram(
+        "inferometer_absolute_error",
+        "Absolute error of each labelled number, in the unit of the label.",
+        MODEL, VERSION, buckets=ABSOLUTE_ERROR, by=FRONT_END, absent=True,
+    ),
+    _labelled("squared_error_sum_total", "Sum of squared errors."),
+    _labelled(
+        "error_sum_total",
+        "Sum of errors, prediction minus label, apart for too much and too little.",
+        Label("sign", SIGNS),
+    ),
+    _labelled(
+        "relative_error_sum_total", "Sum of absolute errors divided by the label's absolute value."
+    ),
+    _labelled(
+        "relative_error_skipped_total",
+        "Labels too near to 0 for a relative error.",
+    ),
+    _labelled(
+        "target_deviation_sum_total",
+        "Sum of labels' distances from the reference's mean, or from 0, apart for above and below.",
+        Label("sign", SIGNS),
+    ),
+    _labelled(
+        "target_squared_deviation_sum_total",
+        "Sum of labels' squared distances from the reference's mean, or from 0.",
+    ),
+    _labelled(
+        "teacher_agreement_total",
+        "Predictions compared with those of another model, whose labels came as `teacher`.",
+        Label("agree", ("true", "false")),
+    ),
+)  # fmt: skip
+
+FAMILIES = (
+    *OUTPUT_FAMILIES,
+    counter(
+        "inferometer_feedback_total",
+        "Labels sent, by what came of each.",
+        Label("result", RESULTS), by=FRONT_END,
+    ),
+    *LABEL_FAMILIES,
+    gauge(
+        "inferometer_score_bin_upper_edge",
+        "Upper edge of each bin of scores.",
+        BIN, by=FRONT_END, merge="max", absent=True,
+    ),
+)  # fmt: skip

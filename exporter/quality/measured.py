@@ -1,0 +1,79 @@
+"""What of a model's version is measured: plain data that processes can tell each other."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from exporter.quality.declaration import Declaration
+from exporter.quality.task import Task
+from exporter.quality.tasks import make_task
+
+DIGEST_CHARACTERS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The task in force: its declaration, the signature and output that it is about.
+
+    `row_shape` is the shape of one row of the output; None is a dimension that is not known.
+    """
+
+    declaration: Declaration
+    signature: str
+    output: str
+    row_shape: tuple[int | None, ...]
+
+    @cached_property
+    def task(self) -> Task:
+        """The task. Raises DeclarationError when the declaration contradicts the shape."""
+        return make_task(self.declaration, self.row_shape)
+
+    @cached_property
+    def digest(self) -> str:
+        """A few characters that differ where tokens of one task mean nothing to another."""
+        found = self.declaration
+        classes = found.classes or (self.row_shape[-1:] if self.is_by_class else ())
+        content = [found.task, classes, found.positive_class, found.threshold, found.target_column]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:DIGEST_CHARACTERS]
+
+    @property
+    def is_by_class(self) -> bool:
+        """Whether an output has a column for each class."""
+        return self.declaration.task in {"multiclass", "multilabel"}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `measured_of` makes the same of again."""
+        declaration = {each.name: getattr(self.declaration, each.name) for each in _FIELDS}
+        return {
+            "declaration": declaration,
+            "signature": self.signature,
+            "output": self.output,
+            "row_shape": self.row_shape,
+        }
+
+
+_FIELDS = fields(Declaration)
+
+
+def measured_of(content: Mapping[str, Any]) -> Measured:
+    """Return what `as_json` was made of. Raises KeyError or TypeError for anything else."""
+    found: Mapping[str, Any] = content["declaration"]
+    declaration: dict[str, Any] = {name: _frozen(value) for name, value in found.items()}
+    return Measured(
+        Declaration(**declaration),
+        content["signature"],
+        content["output"],
+        tuple(content["row_shape"]),
+    )
+
+
+def _frozen(value: object) -> object:
+    """Return JSON's lists as the tuples that they were."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict):
+        return {name: _frozen(each) for name, each in value.items()}
+    return value

@@ -1,0 +1,47 @@
+"""No task at all: rows are counted, and those whose output is not finite."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.quality.errors import LabelError
+from exporter.quality.sums import Sums
+from exporter.quality.task import Label, Values, usable_rows
+
+VALUE = "__value__"
+
+
+class Rows:
+    """Counts what can be counted of any numbers; takes no labels."""
+
+    is_correctable = False
+
+    def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
+        """Count rows, and those without a usable output."""
+        sums.add("predictions_total", float(len(usable_rows(outputs, sums))), predicted=VALUE)
+
+    def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
+        """Return that no row can have a label."""
+        return [None] * len(outputs)
+
+    def parse(self, label: object) -> NoReturn:
+        """Raise LabelError."""
+        del label
+        raise LabelError("the model has no task: labels cannot be counted")
+
+    def count(self, values: Values, label: Label, sums: Sums) -> None:
+        """Count nothing: no label is parsed."""
+
+    def retract(self, values: Values, label: Label, sums: Sums) -> None:
+        """Take back nothing."""
+
+    def declare(self, sums: Sums) -> None:
+        """Make known every series."""
+        sums.add("nonfinite_outputs_total", 0.0)
+        sums.add("predictions_total", 0.0, predicted=VALUE)
+
+
+def is_countable(outputs: NDArray[Any]) -> bool:
+    """Return whether outputs are numbers in rows."""
+    return outputs.ndim > 0 and outputs.dtype != np.dtype(object)

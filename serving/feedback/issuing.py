@@ -1,0 +1,72 @@
+"""Which predictions get feedback tokens, and what stands in them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from exporter.quality import Measured, ScoreError
+from serving.codecs.base import DecodedRequest
+from serving.feedback.tokens import RowOfPrediction, TokenSigner
+from serving.model import ModelVersion
+
+Tokens = Sequence[str | None]
+
+
+class Wish(NamedTuple):
+    """What a request asks of the runner, and the task of its tokens; None where it gets none."""
+
+    request: DecodedRequest
+    measured: Measured | None
+
+
+class TokenIssuer:
+    """Gives each row of a prediction its token."""
+
+    def __init__(self, signer: TokenSigner, *, is_on: bool) -> None:
+        """`is_on` is whether there are any."""
+        self._signer = signer
+        self._is_on = is_on
+
+    def wish(self, version: ModelVersion, request: DecodedRequest) -> Wish:
+        """Return what to ask the runner for, which may be an output that only a token needs.
+
+        One row always has a token, several have them where they are asked for.
+        """
+        measured = version.measured
+        outputs = request.model_outputs
+        if (
+            not self._is_on
+            or measured is None
+            or not measured.output
+            or request.signature != measured.signature
+            or (request.rows > 1 and not request.wants_tokens)
+        ):
+            return Wish(request._replace(outputs=outputs) if outputs else request, None)
+        if outputs is not None and measured.output not in outputs:
+            outputs = (*outputs, measured.output)
+        return Wish(request._replace(outputs=outputs), measured)
+
+    def tokens(
+        self,
+        wish: Wish,
+        version: ModelVersion,
+        outputs: Mapping[str, np.ndarray],
+        prediction_id: str,
+    ) -> Tokens:
+        """Return the rows' tokens, None for a row whose output is not usable; empty without any."""
+        measured = wish.measured
+        # Another version may have answered, with a task of its own.
+        if measured is None or version.measured is not measured:
+            return ()
+        try:
+            packed = measured.task.pack(outputs[measured.output])
+        except ScoreError:
+            # The runner says so in its log, and has the task taken off the version.
+            return ()
+        names = (version.model, version.version, measured.digest)
+        sign = self._signer.sign
+        return [
+            None if values is None else sign(RowOfPrediction(prediction_id, row, *names, values))
+            for row, values in enumerate(packed)
+        ]

@@ -1,0 +1,117 @@
+"""From a label as it was sent to what it will count: verified, parsed, not yet claimed."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from exporter.quality import LabelError, Sums, count_label, count_teacher
+from serving.feedback.items import Item, seconds_of
+from serving.feedback.measured_versions import MeasuredVersion, MeasuredVersions
+from serving.feedback.stores.base import LONGEST_LABEL, Claim, Key
+from serving.feedback.tokens import (
+    AHEAD_SECONDS,
+    BadToken,
+    ExpiredToken,
+    RowOfPrediction,
+    TokenSigner,
+    prediction_bytes,
+)
+
+READABLE, HASHED = b"j", b"h"
+HASH_BYTES = 16
+
+
+class Refusal(NamedTuple):
+    """Why a label does not count: its result, and what is wrong with it."""
+
+    result: str
+    message: str
+
+
+class Prepared(NamedTuple):
+    """A label that will count if nobody has claimed its row before.
+
+    `sums` is what it counts.
+    """
+
+    version: MeasuredVersion
+    row: RowOfPrediction
+    claim: Claim
+    sums: Sums
+    is_truth: bool
+
+
+class Preparer:
+    """Knows the keys and the versions."""
+
+    def __init__(
+        self,
+        signer: TokenSigner,
+        versions: MeasuredVersions,
+        *,
+        max_age_seconds: float,
+        require_known: Callable[[str], None],
+    ) -> None:
+        """`require_known` gets a model's name and raises while its versions cannot be known."""
+        self._signer = signer
+        self._versions = versions
+        self._max_age_seconds = max_age_seconds
+        self._require_known = require_known
+
+    def prepare(self, item: Item) -> Prepared | Refusal:
+        """Verify and parse a label. Raises what `require_known` raises."""
+        try:
+            row, age = self._signer.read(item.token)
+        except ExpiredToken as error:
+            return Refusal("expired", str(error))
+        except BadToken as error:
+            return Refusal("bad_token", str(error))
+        version = self._versions.find(row.model, row.version)
+        if version is None:
+            self._require_known(row.model)
+            name = f"model {row.model[:64]} version {row.version[:64]}"
+            return Refusal("unknown_id", f"{name} is not served here, or has no task")
+        if version.measured.digest != row.declaration:
+            return Refusal("unknown_id", "the token was made under another task or other classes")
+        try:
+            return self._prepared(item, version, row, age)
+        except LabelError as error:
+            return Refusal("bad_label", str(error))
+
+    def _prepared(
+        self, item: Item, version: MeasuredVersion, row: RowOfPrediction, age: float
+    ) -> Prepared:
+        task, sums = version.measured.task, Sums()
+        label = task.parse(item.label)
+        if item.source:
+            count_teacher(task, row.values, label, sums)
+        else:
+            delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
+            count_label(task, row.values, label, sums, age=age, delay=delay)
+        key = Key(prediction_bytes(row.prediction_id), row.row, item.source)
+        expires = int(time.time() - age + self._max_age_seconds + AHEAD_SECONDS)
+        return Prepared(version, row, Claim(key, claimed(label), expires), sums, not item.source)
+
+
+def _delay(labelled_at: object, age: float) -> float:
+    """Return the seconds from the prediction to when the truth was known. Raises LabelError."""
+    now = time.time()
+    at, predicted_at = seconds_of(labelled_at), now - age
+    if not predicted_at - AHEAD_SECONDS <= at <= now + AHEAD_SECONDS:
+        raise LabelError("labelled_at is to be between the prediction and now")
+    return max(0.0, at - predicted_at)
+
+
+def claimed(label: object) -> bytes:
+    """Return what a store keeps of a label: itself if it is short, else a digest."""
+    text = json.dumps(label, sort_keys=True).encode()
+    if len(text) < LONGEST_LABEL:
+        return READABLE + text
+    return HASHED + hashlib.sha256(text).digest()[:HASH_BYTES]
+
+
+def unclaimed(claim: bytes) -> object | None:
+    """Return the label that a store has kept; None where it kept a digest."""
+    return json.loads(claim[1:]) if claim.startswith(READABLE) else None

@@ -1,0 +1,171 @@
+"""The story of labels, top to bottom: verify, parse, claim, count.
+
+In chunks: a chunk's labels are claimed together, and then counted. Whoever dies in between loses
+them; no label is counted twice for as long as its claim lives, which is as long as its token.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from exporter import Recorder
+from exporter.quality import Sums, VersionSeries
+from serving.feedback.items import Item, MalformedItem
+from serving.feedback.preparing import Prepared, Preparer, Refusal, unclaimed
+from serving.feedback.stores.base import ClaimStore, ClaimStoreError
+
+CHUNK_ITEMS = 64
+STORE_ERROR = "store_error"
+MESSAGES = {
+    "conflict": "another label is counted for this row",
+    STORE_ERROR: "the label could not be claimed; send it again",
+}
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Waiting(Protocol):
+    """How a front-end waits without keeping its requests waiting."""
+
+    def blocking(self, call: Callable[[], T]) -> T:
+        """Return what a call returns that may take long."""
+
+    def pause(self) -> None:
+        """Let others run."""
+
+
+class Outcome(NamedTuple):
+    """What came of a label: the result as on /metrics, and why, where it did not count."""
+
+    result: str
+    message: str = ""
+    model: str = ""
+    version: str = ""
+
+
+class StoreDown(Exception):
+    """The store failed: from `outcomes` on, nothing was counted."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        super().__init__("labels cannot be claimed at the moment; send all of it again")
+        self.outcomes = outcomes
+
+
+class FeedbackService:
+    """Takes labels, one or many."""
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        store: ClaimStore,
+        recorder: Recorder,
+        waiting: Waiting,
+        *,
+        takes_corrections: bool,
+    ) -> None:
+        """`takes_corrections` lets another label replace the first."""
+        self._preparer = preparer
+        self._store = store
+        self._recorder = recorder
+        self._waiting = waiting
+        self._takes_corrections = takes_corrections
+
+    def take(
+        self, items: Sequence[Item | MalformedItem], *, is_dry_run: bool = False
+    ) -> list[Outcome]:
+        """Count labels, and return what came of each, in their order.
+
+        A dry run says what would come of them, were each the only one, and counts nothing.
+        Raises StoreDown, and what the preparer raises.
+        """
+        outcomes: list[Outcome] = []
+        for start in range(0, len(items), CHUNK_ITEMS):
+            chunk = items[start : start + CHUNK_ITEMS]
+            prepared = [self._prepared(item) for item in chunk]
+            claimants = [one for one in prepared if isinstance(one, Prepared)]
+            try:
+                found = self._claimed(claimants, is_dry_run=is_dry_run)
+            except ClaimStoreError as error:
+                logger.warning("labels cannot be claimed: %s", error)
+                if not is_dry_run:
+                    self._count_results([Outcome(STORE_ERROR)] * len(claimants))
+                raise StoreDown(outcomes) from error
+            taken = list(self._results(prepared, iter(found)))
+            outcomes += taken
+            if not is_dry_run:
+                self._count_results(taken)
+            self._waiting.pause()
+        return outcomes
+
+    def _prepared(self, item: Item | MalformedItem) -> Prepared | Refusal:
+        if isinstance(item, MalformedItem):
+            return Refusal("bad_label", str(item))
+        return self._preparer.prepare(item)
+
+    def _claimed(self, claimants: list[Prepared], *, is_dry_run: bool) -> list[str]:
+        """Claim and count; return the result of each."""
+        if not claimants:
+            return []
+        claims = [one.claim for one in claimants]
+        if is_dry_run:
+            keys = [claim.key for claim in claims]
+            held = self._waiting.blocking(lambda: self._store.look_up(keys))
+        else:
+            held = self._waiting.blocking(lambda: self._store.claim(claims))
+        sums: dict[VersionSeries, Sums] = {}
+        results = []
+        for one, before in zip(claimants, held, strict=True):
+            mine = sums.setdefault(one.version.series, Sums())
+            if before is None:
+                mine.update(one.sums)
+                results.append("counted")
+            elif before == one.claim.label:
+                results.append("duplicate")
+            else:
+                results.append(self._corrected(one, before, mine, is_dry_run=is_dry_run))
+        if not is_dry_run:
+            for series, added in sums.items():
+                series.record(added)
+        return results
+
+    def _corrected(self, one: Prepared, before: bytes, sums: Sums, *, is_dry_run: bool) -> str:
+        """Replace the label that was counted; return `conflict` where that cannot be."""
+        task, old = one.version.measured.task, unclaimed(before)
+        can_be = self._takes_corrections and task.is_correctable and one.is_truth
+        if not can_be or old is None:
+            return "conflict"
+        if not is_dry_run:
+            try:
+                is_replaced = self._replaced(one, before)
+            except ClaimStoreError as error:
+                # The others of the chunk are claimed by now, and must be counted.
+                logger.warning("a label cannot be corrected: %s", error)
+                return STORE_ERROR
+            if not is_replaced:
+                return "conflict"
+        task.retract(one.row.values, old, sums)
+        for name, labels, amount in one.sums.amounts():
+            if name == "outcomes_total":
+                sums.add(name, amount, **labels)
+        return "corrected"
+
+    def _replaced(self, one: Prepared, before: bytes) -> bool:
+        """Return whether the store has taken the new label in place of the old one."""
+        key, new = one.claim.key, one.claim.label
+        return self._waiting.blocking(lambda: self._store.correct(key, old=before, new=new))
+
+    def _results(
+        self, prepared: list[Prepared | Refusal], found: Iterator[str]
+    ) -> Iterator[Outcome]:
+        for one in prepared:
+            if isinstance(one, Refusal):
+                yield Outcome(*one)
+                continue
+            result = next(found)
+            yield Outcome(result, MESSAGES.get(result, ""), one.row.model, one.row.version)
+
+    def _count_results(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._recorder.child("inferometer_feedback_total", result=outcome.result).inc()

@@ -1,0 +1,94 @@
+"""What of a version is measured: as `quality.json` declares it, as the model tells it, or nothing.
+
+A wrong guess is worse than none: what is not declared is inferred only where it is certain.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.quality import Declaration, DeclarationError, Measured, read_declaration
+from serving.errors import ModelLoadError
+from serving.model import ModelVersion, Signature, TensorSpec
+from serving.runner.formats import QUALITY_FILE
+
+LARGEST_FILE_BYTES = 8 << 20
+FLOATS = frozenset(("FP16", "FP32", "FP64"))
+NUMBERS = FLOATS | {
+    f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)
+}  # fmt: skip
+NO_TASK = (
+    "model %s version %s has no task, so its predictions are not judged; %s beside the model says"
+    ' what they are, such as {"task": "binary"}'
+)
+
+logger = logging.getLogger(__name__)
+
+
+def measured_version(
+    file: Path | None, version: ModelVersion, inferred: Declaration | None
+) -> Measured:
+    """Return what of a version is measured; `file` is its declaration.
+
+    Raises ModelLoadError for a declaration that is wrong or contradicts the model.
+    """
+    if file is None:
+        return _inferred(version, inferred)
+    try:
+        declaration = read_declaration(_content(file))
+        if declaration.task == "none":
+            return unmeasured(version)
+        measured = _resolved(declaration, version)
+        measured.task  # noqa: B018 - whether it can be made
+    except (DeclarationError, OSError) as error:
+        raise ModelLoadError(f"{QUALITY_FILE}: {error}") from error
+    return measured
+
+
+def unmeasured(version: ModelVersion) -> Measured:
+    """Return that a version has no task: rows count, and outputs that are not finite."""
+    return Measured(Declaration(), version.default_signature, "", ())
+
+
+def _inferred(version: ModelVersion, inferred: Declaration | None) -> Measured:
+    try:
+        if inferred is not None:
+            measured = _resolved(inferred, version)
+            measured.task  # noqa: B018 - whether it can be made
+            return measured
+    except DeclarationError as error:
+        logger.info("model %s version %s: %s", version.model, version.version, error)
+    logger.info(NO_TASK, version.model, version.version, QUALITY_FILE)
+    return unmeasured(version)
+
+
+def _resolved(declaration: Declaration, version: ModelVersion) -> Measured:
+    signature = version.signatures.get(declaration.signature or version.default_signature)
+    if signature is None:
+        there = ", ".join(sorted(version.signatures))
+        missing = declaration.signature or version.default_signature
+        raise DeclarationError(f'signature: there is no "{missing}"; there are {there}')
+    spec = _output(declaration, signature)
+    allowed = NUMBERS if declaration.task == "regression" else FLOATS
+    if spec.datatype not in allowed:
+        raise DeclarationError(f'output "{spec.name}" is {spec.datatype}; numbers are expected')
+    if spec.row_shape is None:
+        raise DeclarationError(f'output "{spec.name}" has no known number of dimensions')
+    shape = tuple(None if size < 0 else size for size in spec.row_shape)
+    known = replace(declaration, signature=signature.name, output=spec.name)
+    return Measured(known, signature.name, spec.name, shape)
+
+
+def _output(declaration: Declaration, signature: Signature) -> TensorSpec:
+    names = ", ".join(spec.name for spec in signature.outputs)
+    if not declaration.output and len(signature.outputs) != 1:
+        raise DeclarationError(f"output: one of several is to be named: {names}")
+    for spec in signature.outputs:
+        if declaration.output in ("", spec.name):
+            return spec
+    raise DeclarationError(f'output: there is no "{declaration.output}"; there are {names}')
+
+
+def _content(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(LARGEST_FILE_BYTES + 1)
