@@ -70,7 +70,7 @@ bench: install packages ## measure the ratios of BENCHMARKS.md
 metrics: install ## write METRICS.md from the metric catalogue
 	$(BIN)/python -m exporter.catalogue
 
-dashboards: install ## write grafana/dashboards from their definitions
+dashboards: install ## write grafana/dashboards and grafana/rules from their definitions
 	$(BIN)/python -m grafana
 
 # Keeps the versions a lock file has; delete the file first to raise them.

@@ -1,12 +1,13 @@
-"""Writes the dashboards, or with --check says whether the files are current."""
+"""Writes the dashboards and rules, or with --check says whether the files are current."""
 
 import sys
 from pathlib import Path
 
 from grafana.classic import dashboard_json
 from grafana.definitions import DASHBOARDS
+from grafana.rules import rules_text
 
-FOLDER = Path(__file__).parent / "dashboards"
+FOLDER = Path(__file__).parent
 
 
 def main(arguments: list[str]) -> int:
@@ -14,18 +15,22 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: python -m grafana [--check]", file=sys.stderr)
         return 2
-    wanted = {f"{dashboard.slug}.json": dashboard_json(dashboard) for dashboard in DASHBOARDS}
+    wanted = {
+        f"dashboards/{dashboard.slug}.json": dashboard_json(dashboard) for dashboard in DASHBOARDS
+    }
+    wanted["rules/quality.yml"] = rules_text()
     if not arguments:
         for name, text in wanted.items():
             (FOLDER / name).write_text(text)
         return 0
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    files = (*FOLDER.glob("dashboards/*"), *FOLDER.glob("rules/*"))
+    found = {path.relative_to(FOLDER).as_posix(): path.read_text() for path in files}
     if found == wanted:
         return 0
     stale = sorted(
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
-    print(f"stale dashboards: {', '.join(stale)}; run: make dashboards", file=sys.stderr)
+    print(f"stale: {', '.join(stale)}; run: make dashboards", file=sys.stderr)
     return 1
 
 

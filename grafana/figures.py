@@ -1,0 +1,216 @@
+"""The figures of quality in PromQL: each is made of counters, so the reader chooses the window.
+
+In the expressions below `S[x; a, b]` stands for `sum by (job, model, version, a, b)
+(increase(inferometer_x[w]))`, where x may have a selector and w is the window; MV stands for the
+three labels, and a word in capitals for the line of DEFINITIONS of that name. `increase` comes
+first, or a restart of one process would count as a fall of the sum.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+MV = "job, model, version"
+
+
+class Count(NamedTuple):
+    """One `S[…]`: a metric without its prefix, its selector, and the labels that are kept."""
+
+    metric: str
+    selector: str
+    labels: tuple[str, ...]
+
+
+class Figure(NamedTuple):
+    """A figure: the labels it has beside model and version, what it is, and how it is made."""
+
+    labels: tuple[str, ...]
+    meaning: str
+    expression: str
+
+
+DEFINITIONS = {
+    "TP": 'S[outcomes_total{outcome="tp"}; class]'
+    ' - S[outcomes_retracted_total{outcome="tp"}; class]',
+    "FP": 'S[outcomes_total{outcome="fp"}; class]'
+    ' - S[outcomes_retracted_total{outcome="fp"}; class]',
+    "FN": 'S[outcomes_total{outcome="fn"}; class]'
+    ' - S[outcomes_retracted_total{outcome="fn"}; class]',
+    "N": "S[labels_total]",
+    "ACC": "sum by (MV) (TP) / sum by (MV) (TP + FN)",
+    "POS": 'S[score_bin_total{outcome="positive"}; class, bin]',
+    "NEG": 'S[score_bin_total{outcome="negative"}; class, bin]',
+    "PRED": 'label_replace(S[predictions_total; predicted], "class", "$1", "predicted", "(.*)")',
+    "ERRORS": "S[absolute_error_count]",
+}
+
+FIGURES = {
+    "accuracy": Figure((), "share of labelled rows that were predicted right", "ACC"),
+    "accuracy_low": Figure(
+        (),
+        "lower end of Wilson's interval of the accuracy, 95 %",
+        "(ACC + 1.9208 / N - 1.96 * sqrt(ACC * (1 - ACC) / N + 0.9604 / N ^ 2)) / (1 + 3.8416 / N)",
+    ),
+    "accuracy_high": Figure(
+        (),
+        "upper end of Wilson's interval of the accuracy, 95 %",
+        "(ACC + 1.9208 / N + 1.96 * sqrt(ACC * (1 - ACC) / N + 0.9604 / N ^ 2)) / (1 + 3.8416 / N)",
+    ),
+    "precision": Figure(
+        ("class",), "share of a class's predictions that were right", "TP / (TP + FP)"
+    ),
+    "recall": Figure(("class",), "share of a class's rows that were found", "TP / (TP + FN)"),
+    "f1": Figure(
+        ("class",), "harmonic mean of precision and recall", "2 * TP / (2 * TP + FP + FN)"
+    ),
+    "precision_macro": Figure(
+        (),
+        "mean precision of the classes that were predicted or labelled",
+        "avg by (MV) (TP / clamp_min(TP + FP, 1e-9) and (TP + FP + FN > 0))",
+    ),
+    "recall_macro": Figure(
+        (),
+        "mean recall of the classes that were predicted or labelled",
+        "avg by (MV) (TP / clamp_min(TP + FN, 1e-9) and (TP + FP + FN > 0))",
+    ),
+    "f1_macro": Figure(
+        (),
+        "mean F1 of the classes that were predicted or labelled",
+        "avg by (MV) (2 * TP / (2 * TP + FP + FN) >= 0)",
+    ),
+    "f1_micro": Figure(
+        (),
+        "F1 over the sums of all classes",
+        "2 * sum by (MV) (TP) / sum by (MV) (2 * TP + FP + FN)",
+    ),
+    "f1_weighted": Figure(
+        (),
+        "mean F1, each class weighted by its labels",
+        "sum by (MV) ((2 * TP / (2 * TP + FP + FN) >= 0) * (TP + FN)) / sum by (MV) (TP + FN)",
+    ),
+    "balanced_accuracy": Figure(
+        (), "mean recall of the classes that were labelled", "avg by (MV) (TP / (TP + FN) >= 0)"
+    ),
+    "specificity": Figure(
+        ("class",),
+        "share of the other classes' rows that were not taken for this one",
+        "(N - on (MV) group_right () (TP + FP + FN)) / (N - on (MV) group_right () (TP + FN))",
+    ),
+    "mcc": Figure(
+        (),
+        "Matthews correlation, of several classes Gorodkin's R_K; NaN for a constant prediction",
+        "(sum by (MV) (TP) * N - sum by (MV) ((TP + FP) * (TP + FN)))"
+        " / sqrt((N ^ 2 - sum by (MV) ((TP + FP) ^ 2)) * (N ^ 2 - sum by (MV) ((TP + FN) ^ 2)))",
+    ),
+    "subset_accuracy": Figure(
+        (),
+        "share of rows whose whole set of classes was right",
+        'S[confusion_total{correct="true"}] / S[confusion_total]',
+    ),
+    "hamming_loss": Figure(
+        (),
+        "share of wrong decisions, of all classes of all rows",
+        "sum by (MV) (FP + FN) / (N * count by (MV) (TP))",
+    ),
+    "log_loss": Figure(
+        (), "mean -ln p of the truth, in nats", "S[log_loss_sum_total] / S[scored_labels_total]"
+    ),
+    "brier": Figure(
+        (), "mean squared error of the scores", "S[brier_sum_total] / S[scored_labels_total]"
+    ),
+    "ece": Figure(
+        ("class",),
+        "expected calibration error over 20 bins",
+        "sum by (MV, class) (abs(POS - S[score_bin_predicted_sum_total; class, bin]))"
+        " / sum by (MV, class) (POS + NEG)",
+    ),
+    "auc": Figure(
+        ("class",),
+        "area under the ROC curve, from bins",
+        "sum by (MV, class) (POS * S[score_rank_below_total; class, bin])"
+        " / (sum by (MV, class) (POS) * sum by (MV, class) (NEG))",
+    ),
+    "auc_error_bound": Figure(
+        ("class",),
+        "by how much the bins may have changed the area",
+        "0.5 * sum by (MV, class) (POS * NEG)"
+        " / (sum by (MV, class) (POS) * sum by (MV, class) (NEG))",
+    ),
+    "mae": Figure((), "mean absolute error", "S[absolute_error_sum] / ERRORS"),
+    "rmse": Figure(
+        (), "root of the mean squared error", "sqrt(S[squared_error_sum_total] / ERRORS)"
+    ),
+    "bias": Figure(
+        (),
+        "mean error, prediction minus label",
+        '(S[error_sum_total{sign="over"}] - S[error_sum_total{sign="under"}]) / ERRORS',
+    ),
+    "mape": Figure(
+        (),
+        "mean error as a share of the label, labels of 0 left out",
+        "S[relative_error_sum_total] / (ERRORS - S[relative_error_skipped_total])",
+    ),
+    "r2": Figure(
+        (),
+        "share of the labels' variance that is predicted",
+        "1 - S[squared_error_sum_total] / (S[target_squared_deviation_sum_total]"
+        ' - (S[target_deviation_sum_total{sign="over"}]'
+        ' - S[target_deviation_sum_total{sign="under"}]) ^ 2 / ERRORS)',
+    ),
+    "median_error": Figure(
+        (),
+        "median absolute error, to the width of a bucket",
+        "histogram_quantile(0.5, S[absolute_error_bucket; le])",
+    ),
+    "coverage": Figure((), "labels for each predicted row", "N / S[rows_total]"),
+    "accuracy_poststratified": Figure(
+        (),
+        "accuracy as if every predicted class had been labelled equally often",
+        "sum by (MV) (sum by (MV, class) (PRED) * (TP / (TP + FP) >= 0))"
+        " / sum by (MV) (sum by (MV, class) (PRED) and (TP / (TP + FP) >= 0))",
+    ),
+}
+
+_COUNT = re.compile(r"S\[(\w+)(\{[^}]*\})?(?:; ([\w, ]+))?\]")
+_DEFINED = re.compile(r"\b([A-Z]{1,8})\b(?!\[)")
+
+
+def promql(name: str, window: str) -> str:
+    """Return a figure's expression over a window such as `1h`."""
+    return expanded(FIGURES[name].expression, lambda count: _increase(count, window))
+
+
+def expanded(expression: str, render: Callable[[Count], str]) -> str:
+    """Return PromQL in which every count is what `render` makes of it."""
+
+    def define(match: re.Match[str]) -> str:
+        definition = DEFINITIONS.get(match[1])
+        return match[1] if definition is None else f"({expanded(definition, render)})"
+
+    def count(match: re.Match[str]) -> str:
+        return render(_count(match))
+
+    # Counts last: a definition brings its own.
+    return _COUNT.sub(count, _DEFINED.sub(define, expression).replace("(MV", f"({MV}"))
+
+
+def counts(expression: str) -> Iterator[Count]:
+    """Yield every count of an expression."""
+    found: list[Count] = []
+
+    def note(count: Count) -> str:
+        found.append(count)
+        return ""
+
+    expanded(expression, note)
+    yield from found
+
+
+def _count(match: re.Match[str]) -> Count:
+    labels = tuple(label.strip() for label in match[3].split(",")) if match[3] else ()
+    return Count(match[1], match[2] or "", labels)
+
+
+def _increase(count: Count, window: str) -> str:
+    names = ", ".join((MV, *count.labels))
+    return f"sum by ({names}) (increase(inferometer_{count.metric}{count.selector}[{window}]))"

@@ -1,0 +1,368 @@
+"""The figures of quality in PromQL, worked out by promtool, against scikit-learn's."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from exporter.catalogue.quality import ABSOLUTE_ERROR
+from exporter.quality.arrivals import count_label
+from exporter.quality.binary import Binary
+from exporter.quality.multiclass import TOP, Multiclass
+from exporter.quality.multilabel import Multilabel
+from exporter.quality.recording import declared
+from exporter.quality.regression import Regression
+from exporter.quality.sums import Sums
+from exporter.quality.task import Task
+from grafana.figures import FIGURES, promql
+from grafana.rules import recorded_name, rules_text
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed"
+)
+
+Expected = float | Mapping[str, float]
+CLASSES = ("cat", "dog", "owl", "yak")
+ROWS = 400
+
+
+def labelled(
+    task: Task, outputs: np.ndarray, labels: Sequence[object], *, corrected: int = 0
+) -> list[Sums]:
+    """Return what two replicas count: of the first labels of the first, some are corrected."""
+    parts = [declared(task) for _ in range(2)]
+    for number, (values, label) in enumerate(zip(task.pack(outputs), labels, strict=True)):
+        sums, parsed = parts[number % 2], task.parse(label)
+        task.observe(outputs[number : number + 1], sums)
+        if number < corrected:
+            wrong = task.parse((int(parsed) + 1) % len(CLASSES))
+            count_label(task, values, wrong, sums, age=1.0, delay=1.0)
+            task.retract(values, wrong, sums)
+            again = Sums()
+            task.count(values, parsed, again)
+            for name, names, amount in again.amounts():
+                if name == "outcomes_total":
+                    sums.add(name, amount, **names)
+        else:
+            count_label(task, values, parsed, sums, age=1.0, delay=1.0)
+    return parts
+
+
+def series_of(parts: Sequence[Sums]) -> list[dict[str, str]]:
+    """Return promtool's series of eleven samples, from 0; the second replica restarts."""
+    found = []
+    for replica, sums in enumerate(parts):
+        amounts = [(name, labels, amount) for name, labels, amount in sums.amounts()]
+        for name, values in sums.observations():
+            below = {repr(edge): sum(value <= edge for value in values) for edge in ABSOLUTE_ERROR}
+            amounts += [
+                (f"{name}_bucket", {"le": edge}, float(count))
+                for edge, count in {**below, "+Inf": len(values)}.items()
+            ]
+            amounts += [(f"{name}_sum", {}, sum(values)), (f"{name}_count", {}, float(len(values)))]
+        for name, labels, amount in amounts:
+            names = {"job": "i", "instance": str(replica), "model": "m", "version": "1", **labels}
+            inner = ",".join(f"{name}={json.dumps(value)}" for name, value in names.items())
+            first = float(int(amount / 3)) if amount == int(amount) else amount / 3
+            rest = amount - first
+            values = (
+                f"0 0 {first!r}x3 0 0 {rest!r}x3" if replica else f"0 0 0 {first!r}x2 {amount!r}x4"
+            )
+            found.append({"series": f"inferometer_{name}{{{inner}}}", "values": values})
+    return found
+
+
+def check(tmp_path: Path, parts: Sequence[Sums], expected: Mapping[str, Expected]) -> None:
+    """Check figures over eleven minutes; where there are several series, by their label."""
+    tests = []
+    for name, value in expected.items():
+        (label,) = FIGURES[name].labels or ("",)
+        wanted = value if isinstance(value, Mapping) else {"": value}
+        vectors = " or ".join(
+            f'label_replace(vector({each!r}), "{label or "none"}", "{key}", "", "")'
+            for key, each in wanted.items()
+        )
+        on = f"on ({label})" if label else "on ()"
+        close = f"sum(abs(({promql(name, '10m')}) - {on} group_left () ({vectors})) < bool 1e-9)"
+        tests.append(
+            {
+                "expr": close,
+                "eval_time": "10m",
+                "exp_samples": [{"labels": "{}", "value": float(len(wanted))}],
+            }
+        )
+    run(tmp_path, {"input_series": series_of(parts), "promql_expr_test": tests})
+
+
+def run(tmp_path: Path, test: dict[str, Any], **more: Any) -> None:
+    content = {"evaluation_interval": "1m", "tests": [{"interval": "1m", **test}], **more}
+    (tmp_path / "test.yml").write_text(json.dumps(content))
+    ended = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "test.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-4000:]
+
+
+def softmax_scores(rows: int, classes: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(rows, classes)) * 2
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return scores.astype(np.float32)
+
+
+@pytest.mark.parametrize("corrected", [0, 40])
+def test_multiclass_figures(tmp_path: Path, corrected: int) -> None:
+    scores = softmax_scores(ROWS, 4, seed=5)
+    truth = np.random.default_rng(6).integers(0, 3, ROWS)  # yak is predicted and never true
+    predicted = scores.argmax(axis=1)
+    parts = labelled(Multiclass(CLASSES), scores, truth.tolist(), corrected=corrected)
+
+    each = dict(enumerate(CLASSES))
+    names = range(4)
+
+    def by_class(values: Any) -> dict[str, float]:
+        return {each[number]: float(value) for number, value in enumerate(values)}
+
+    options: dict[str, Any] = {"labels": list(names), "zero_division": 0}
+    table = metrics.multilabel_confusion_matrix(truth, predicted, labels=list(names))
+    expected: dict[str, Expected] = {
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "precision": by_class(metrics.precision_score(truth, predicted, average=None, **options)),
+        "f1": by_class(metrics.f1_score(truth, predicted, average=None, **options)),
+        "precision_macro": metrics.precision_score(truth, predicted, average="macro", **options),
+        "recall_macro": metrics.recall_score(truth, predicted, average="macro", **options),
+        "f1_macro": metrics.f1_score(truth, predicted, average="macro", **options),
+        "f1_micro": metrics.f1_score(truth, predicted, average="micro", **options),
+        "f1_weighted": metrics.f1_score(truth, predicted, average="weighted", **options),
+        "specificity": by_class(table[:, 0, 0] / table[:, 0].sum(axis=1)),
+        "mcc": metrics.matthews_corrcoef(truth, predicted),
+        "balanced_accuracy": float(
+            np.mean(metrics.recall_score(truth, predicted, average=None, labels=[0, 1, 2]))
+        ),
+    }
+    if not corrected:
+        # These keep the first label of a row.
+        doubles = scores.astype(np.float64)
+        actual = np.eye(4)[truth]
+        expected["log_loss"] = float(-np.log(doubles[np.arange(ROWS), truth]).mean())
+        expected["brier"] = float(((doubles - actual) ** 2).sum(axis=1).mean())
+    check(tmp_path, parts, {name: _plain(value) for name, value in expected.items()})
+
+
+def test_binary_figures(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    truth = random.integers(0, 2, ROWS)
+    scores = np.clip(random.normal(0.4 + 0.2 * truth, 0.25), 0.001, 0.999).astype(np.float32)
+    parts = labelled(Binary(("no", "yes")), scores, truth.tolist())
+    predicted = scores > 0.5
+    doubles = scores.astype(np.float64)
+    total = metrics.accuracy_score(truth, predicted)
+    z = 1.959964
+    centre = (total + z**2 / 2 / ROWS) / (1 + z**2 / ROWS)
+    half = z / (1 + z**2 / ROWS) * np.sqrt(total * (1 - total) / ROWS + z**2 / 4 / ROWS**2)
+
+    check(
+        tmp_path,
+        parts,
+        {
+            "accuracy": total,
+            "precision": {
+                "no": metrics.precision_score(truth, predicted, pos_label=0),
+                "yes": metrics.precision_score(truth, predicted),
+            },
+            "recall": {
+                "no": metrics.recall_score(truth, predicted, pos_label=0),
+                "yes": metrics.recall_score(truth, predicted),
+            },
+            "mcc": metrics.matthews_corrcoef(truth, predicted),
+            "log_loss": metrics.log_loss(truth, doubles),
+            "brier": metrics.brier_score_loss(truth, doubles),
+        },
+    )
+    run(
+        tmp_path,
+        {
+            "input_series": series_of(parts),
+            "promql_expr_test": [
+                _is_true(f"abs({promql('accuracy_low', '10m')} - {centre - half}) < bool 1e-5"),
+                _is_true(f"abs({promql('accuracy_high', '10m')} - {centre + half}) < bool 1e-5"),
+                _is_true(
+                    f"sum(abs({promql('auc', '10m')} - {metrics.roc_auc_score(truth, scores)})"
+                    f" <= bool on (class) ({promql('auc_error_bound', '10m')}))"
+                ),
+                _is_true(f"sum({promql('auc_error_bound', '10m')} < bool 0.1)"),
+                _is_true(f"sum(abs({promql('ece', '10m')} - {_ece(doubles, truth)}) < bool 1e-9)"),
+            ],
+        },
+    )
+
+
+def _ece(scores: np.ndarray, truth: np.ndarray) -> float:
+    edges = 1 / (1 + np.exp(-np.arange(-9.0, 10.0)))
+    found = np.searchsorted(edges, scores)
+    return sum(abs((truth - scores)[found == number].sum()) for number in range(20)) / len(scores)
+
+
+def test_multilabel_figures(tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    scores = random.random((ROWS, 4)).astype(np.float32)
+    truth = (random.random((ROWS, 4)) < 0.4).astype(int)
+    labels = [[int(number) for number in np.flatnonzero(row)] for row in truth]
+    parts = labelled(Multilabel(CLASSES), scores, labels)
+    predicted = (scores > 0.5).astype(int)
+
+    check(
+        tmp_path,
+        parts,
+        {
+            "f1_micro": metrics.f1_score(truth, predicted, average="micro"),
+            "f1_macro": metrics.f1_score(truth, predicted, average="macro"),
+            "f1_weighted": metrics.f1_score(truth, predicted, average="weighted"),
+            "subset_accuracy": metrics.accuracy_score(truth, predicted),
+            "hamming_loss": metrics.hamming_loss(truth, predicted),
+        },
+    )
+
+
+def test_regression_figures(tmp_path: Path) -> None:
+    random = np.random.default_rng(10)
+    truth = random.normal(20, 5, ROWS)
+    outputs = (truth + random.normal(0.5, 1, ROWS)).astype(np.float32)
+    parts = labelled(Regression(target_mean=19.0), outputs, truth.tolist())
+    doubles = outputs.astype(np.float64)
+
+    check(
+        tmp_path,
+        parts,
+        {
+            "mae": metrics.mean_absolute_error(truth, doubles),
+            "rmse": metrics.root_mean_squared_error(truth, doubles),
+            "bias": float((doubles - truth).mean()),
+            "mape": metrics.mean_absolute_percentage_error(truth, doubles),
+            "r2": metrics.r2_score(truth, doubles),
+        },
+    )
+    median = float(np.median(np.abs(doubles - truth)))
+    between = f"({promql('median_error', '10m')} > {median / 2}) < {median * 2}"
+    run(
+        tmp_path,
+        {
+            "input_series": series_of(parts),
+            "promql_expr_test": [_is_true(f"count({between})")],
+        },
+    )
+
+
+def test_labels_of_some_classes_only_are_weighed_by_predictions(tmp_path: Path) -> None:
+    """Half of the cats are labelled and a tenth of the dogs; the weights undo that."""
+    random = np.random.default_rng(11)
+    is_dog = random.random(4_000) < 0.5
+    scores = np.where(is_dog, 0.9, 0.1).astype(np.float32)
+    is_right = random.random(4_000) < np.where(is_dog, 0.6, 0.9)
+    task = Binary(("cat", "dog"))
+    sums = declared(task)
+    task.observe(scores, sums)
+    is_labelled = random.random(4_000) < np.where(is_dog, 0.1, 0.5)
+    packed = task.pack(scores)
+    for number in np.flatnonzero(is_labelled):
+        label = int(is_dog[number] == is_right[number])
+        count_label(task, packed[number], label, sums, age=1.0, delay=1.0)
+    right = [is_right[is_labelled & side].mean() for side in (is_dog, ~is_dog)]
+    weighed = right[0] * is_dog.mean() + right[1] * (~is_dog).mean()
+
+    check(tmp_path, [sums], {"accuracy_poststratified": float(weighed)})
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_empty_window_has_no_figure(tmp_path: Path, name: str) -> None:
+    """Nothing was labelled: no row, or NaN, and never a number."""
+    parts = [declared(Multiclass(CLASSES)), declared(Regression())]
+    expression = promql(name, "10m")
+    run(
+        tmp_path,
+        {
+            "input_series": series_of(parts),
+            "promql_expr_test": [
+                {"expr": f"({expression}) == ({expression})", "eval_time": "10m"},
+            ],
+        },
+    )
+
+
+def test_figures_of_the_day_are_recorded(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(rules_text())
+    names = 'job="i", instance="0", model="m", version="1"'
+    right, wrong = (f'class="a", outcome="{outcome}", {names}' for outcome in ("tp", "fn"))
+    # Three right ones a minute and one wrong one, for five hours.
+    series = [
+        {"series": f"inferometer_outcomes_total{{{right}}}", "values": "0+3x300"},
+        {"series": f"inferometer_outcomes_total{{{wrong}}}", "values": "0+1x300"},
+        {"series": f"inferometer_outcomes_retracted_total{{{right}}}", "values": "0x300"},
+        {"series": f"inferometer_outcomes_retracted_total{{{wrong}}}", "values": "0x300"},
+        {"series": f'inferometer_labels_total{{age="1h", {names}}}', "values": "0+4x300"},
+    ]
+    accuracy = recorded_name("accuracy")
+    run(
+        tmp_path,
+        {
+            "input_series": series,
+            "promql_expr_test": [
+                {
+                    "expr": accuracy,
+                    "eval_time": "5h",
+                    "exp_samples": [
+                        {
+                            "labels": f'{accuracy}{{job="i", model="m", version="1"}}',
+                            "value": 0.75,
+                        }
+                    ],
+                }
+            ],
+        },
+        rule_files=["rules.yml"],
+    )
+
+
+def test_rules_are_well_formed(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(rules_text())
+    ended = subprocess.run(
+        ["promtool", "check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_increase_comes_before_sum() -> None:
+    """A sum falls when one of its processes starts anew, and `increase` takes that for a reset."""
+    expressions = [promql(name, "1h") for name in FIGURES]
+
+    assert [] == [one for one in expressions if "increase(sum" in one.replace(" ", "")]
+    assert TOP not in "".join(expressions)
+
+
+def _is_true(expression: str) -> dict[str, Any]:
+    return {
+        "expr": f"sum({expression})",
+        "eval_time": "10m",
+        "exp_samples": [{"labels": "{}", "value": 1.0}],
+    }
+
+
+def _plain(value: Expected) -> Expected:
+    if isinstance(value, Mapping):
+        return {key: float(each) for key, each in value.items()}
+    return float(value)
