@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 DEADLINE_SECONDS = 90.0
 POLL_SECONDS = 0.05
+READY_QUESTIONS = 8
 
 SERVING = re.compile(r"serving .* on (http://\S+)")
 METRICS = re.compile(r"metrics on (http://\S+)/metrics")
@@ -72,8 +73,15 @@ class Server:
         return self.post(f"/v1/models/{model}:predict", body, **arguments)
 
     def is_ready(self) -> bool:
+        """Return whether its front-ends are: one may know of the models a moment before another.
+
+        Each question is a connection of its own, which any of them may take.
+        """
         with suppress(requests.RequestException):
-            return requests.get(self.url + "/readyz", timeout=5).status_code == 200
+            return all(
+                requests.get(self.url + "/readyz", timeout=5).status_code == 200
+                for _ in range(READY_QUESTIONS)
+            )
         return False
 
     def samples(self, url: str | None = None) -> Samples:
