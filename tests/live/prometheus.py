@@ -11,13 +11,17 @@ import requests
 
 @contextmanager
 def prometheus(folder: Path, target: str, *features: str) -> Iterator[str]:
-    """Run a real Prometheus that scrapes `target` each second; yield its URL."""
+    """Run a real Prometheus that scrapes `target` each second; yield its URL.
+
+    There may be several targets, with commas between.
+    """
+    targets = ", ".join(f"'{each}'" for each in target.split(","))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
         "scrape_configs:\n"
-        f"  - {{job_name: inferometer, static_configs: [{{targets: ['{target}']}}]}}\n"
+        f"  - {{job_name: inferometer, static_configs: [{{targets: [{targets}]}}]}}\n"
     )
     process = subprocess.Popen(
         [
