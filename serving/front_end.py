@@ -3,7 +3,6 @@
 import gc
 import os
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,9 +48,8 @@ def make_application() -> Application:
     )
 
     def models_changed(table: ModelTable) -> None:
-        versions = list(chain.from_iterable(table.versions.values()))
-        metrics.follow_versions(versions)
-        feedback.follow_versions(versions)
+        metrics.follow_versions(table.served())
+        feedback.follow_versions([*table.served(), *table.on_disk])
 
     client = SocketRunnerClient(settings, models_changed=models_changed)
     client.start(patience_seconds=PATIENCE_SECONDS)

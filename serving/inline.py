@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -35,7 +35,7 @@ from exporter import (
 from serving.app import Application, make_app
 from serving.codecs.base import DecodedRequest
 from serving.errors import DeadlineExceeded, InternalError
-from serving.feedback.assembly import make_feedback
+from serving.feedback.assembly import Feedback, make_feedback
 from serving.feedback.keys import keys_for_this_run
 from serving.model import ModelVersion
 from serving.model_table import ModelTable, merged, table_of
@@ -66,14 +66,14 @@ class InlineRunnerClient:
         self._runner = runner
         self._catalog = runner.catalog
         self._labels = labels
-        self._followers: list[Callable[[Sequence[ModelVersion]], None]] = []
+        self._follow: Callable[[ModelTable], None]
 
-    def start(self, *followers: Callable[[Sequence[ModelVersion]], None]) -> None:
+    def start(self, *, models_changed: Callable[[ModelTable], None]) -> None:
         """Start the runner's threads and the loading of its models.
 
-        `followers` get the versions, whenever they have changed, before they are used.
+        `models_changed` gets every table before it is used.
         """
-        self._followers += followers
+        self._follow = models_changed
         self._runner.start(announce=self._models_changed, after_batch=lambda: None)
         self._runner.loader.start()
 
@@ -109,10 +109,9 @@ class InlineRunnerClient:
         return outcomes.get()
 
     def _models_changed(self) -> None:
-        versions = self._catalog.versions()
-        for follow in self._followers:
-            follow(versions)
-        self.table = merged([table_of(versions)], self._labels)
+        table = merged([table_of(self._catalog.announced())], self._labels)
+        self._follow(table)
+        self.table = table
 
 
 def make_inline_app(settings: Settings) -> Application:
@@ -142,7 +141,7 @@ def make_inline_app(settings: Settings) -> Application:
         waiting=_PlainWaiting(),
         table=lambda: client.table,
     )
-    client.start(metrics.follow_versions, feedback.follow_versions)
+    client.start(models_changed=partial(_follow, metrics, feedback))
     return make_app(
         settings,
         client=client,
@@ -164,6 +163,11 @@ def _make_runner(settings: Settings, recorder: Recorder, device: str, *, has_gpu
         has_gpu=has_gpu,
         give_up=partial(_end_process, store_path_of(settings)),
     )
+
+
+def _follow(metrics: RequestMetrics, feedback: Feedback, table: ModelTable) -> None:
+    metrics.follow_versions(table.served())
+    feedback.follow_versions([*table.served(), *table.on_disk])
 
 
 class _PlainWaiting:

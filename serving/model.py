@@ -13,6 +13,9 @@ from exporter.quality import Measured
 # Stands for the version of a model of which none is known yet.
 NO_VERSION = "__unknown__"
 
+# Of a version that is not loaded, and not to be: its labels count, and nothing else.
+ON_DISK = "on_disk"
+
 STATES = ("loading", "warming", "ready", "draining", "failed", "unloaded")
 
 # Numpy dtype by datatype. BYTES tensors are object arrays of `bytes`. BF16 has no numpy dtype of

@@ -3,7 +3,7 @@
 One immutable table, replaced whole.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -11,7 +11,7 @@ import orjson
 
 from exporter.quality import measured_of
 from serving.errors import Loading, UnknownModel, UnknownVersion, WireError
-from serving.model import NO_VERSION, ModelVersion, Signature, TensorSpec
+from serving.model import NO_VERSION, ON_DISK, ModelVersion, Signature, TensorSpec
 
 LOADING_RETRY_SECONDS = 5.0
 MAX_NAMES_IN_MESSAGE = 10
@@ -33,6 +33,12 @@ class ModelTable:
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     # The version that answers who names none; made by `table_of`, since every request asks.
     newest: Mapping[str, ModelVersion] = field(default_factory=dict)
+    # Versions that are not served, of which labels may come.
+    on_disk: tuple[ModelVersion, ...] = ()
+
+    def served(self) -> Iterator[ModelVersion]:
+        """Yield every version that is or was served."""
+        return chain.from_iterable(self.versions.values())
 
     def model(self, name: str) -> tuple[ModelVersion, ...]:
         """Return a model's versions, newest first.
@@ -127,8 +133,12 @@ def decode_models(payload: bytes | memoryview) -> ModelTable:
 def table_of(versions: Iterable[ModelVersion]) -> ModelTable:
     """Return the table of these versions."""
     by_name: dict[str, list[ModelVersion]] = {}
+    on_disk = []
     for version in versions:
-        by_name.setdefault(version.model, []).append(version)
+        if version.state == ON_DISK:
+            on_disk.append(version)
+        else:
+            by_name.setdefault(version.model, []).append(version)
     ordered = {
         name: tuple(
             sorted(
@@ -144,7 +154,7 @@ def table_of(versions: Iterable[ModelVersion]) -> ModelTable:
         for name, found in ordered.items()
         if (ready := [one for one in found if one.state == "ready"])
     }
-    return ModelTable(ordered, is_known=True, newest=newest)
+    return ModelTable(ordered, is_known=True, newest=newest, on_disk=tuple(on_disk))
 
 
 def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]) -> ModelTable:
@@ -152,14 +162,15 @@ def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]
     best: dict[tuple[str, str], ModelVersion] = {}
     known = [table for table in tables if table.is_known]
     for table in known:
-        for version in chain.from_iterable(table.versions.values()):
+        for version in table.served():
             key = (version.model, version.version)
             if key not in best or _rank(version) < _rank(best[key]):
                 best[key] = version
     # A model without versions on one runner has some on another.
     real = {model for model, version in best if version != NO_VERSION}
     versions = [v for (model, name), v in best.items() if name != NO_VERSION or model not in real]
-    return replace(table_of(versions), is_known=bool(known), labels=labels)
+    on_disk = {(one.model, one.version): one for table in known for one in table.on_disk}
+    return replace(table_of([*versions, *on_disk.values()]), is_known=bool(known), labels=labels)
 
 
 def _best(versions: Sequence[ModelVersion]) -> ModelVersion:

@@ -38,6 +38,7 @@ class ModelCatalog:
             for model in models
         }
         self._loaded: dict[tuple[str, str], ServedVersion] = {}
+        self._on_disk: dict[str, list[ModelVersion]] = {}
         self._closed: frozenset[tuple[str, str]] = frozenset()
         for model in models:
             recorder.declare(model=model)
@@ -45,6 +46,26 @@ class ModelCatalog:
     def versions(self) -> list[ModelVersion]:
         """Return every version known, in whatever state."""
         return list(self._versions.values())
+
+    def announced(self) -> list[ModelVersion]:
+        """Return every version known, and those on disk of which labels may come."""
+        known = self._versions
+        others = (one for found in self._on_disk.values() for one in found)
+        return [
+            *known.values(),
+            *(
+                one
+                for one in others
+                if (one.model, one.version) not in known
+                or known[one.model, one.version].measured is None
+            ),
+        ]
+
+    def note_on_disk(self, model: str, versions: list[ModelVersion]) -> bool:
+        """Take the versions on disk of which labels may come; return whether that is news."""
+        is_news = self._on_disk.get(model, []) != versions
+        self._on_disk = {**self._on_disk, model: versions}
+        return is_news
 
     def version(self, model: str, version: str) -> ModelVersion | None:
         """Return what is known of a version."""

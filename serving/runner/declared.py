@@ -35,7 +35,7 @@ def measured_version(
     if file is None:
         return _inferred(version, inferred)
     try:
-        declaration = read_declaration(_content(file))
+        declaration = read_declaration(content_of(file))
         if declaration.task == "none":
             return unmeasured(version)
         measured = _resolved(declaration, version)
@@ -89,6 +89,7 @@ def _output(declaration: Declaration, signature: Signature) -> TensorSpec:
     raise DeclarationError(f'output: there is no "{declaration.output}"; there are {names}')
 
 
-def _content(file: Path) -> bytes:
+def content_of(file: Path) -> bytes:
+    """Return what a declaration's file holds, or more than one may hold. Raises OSError."""
     with file.open("rb") as stream:
         return stream.read(LARGEST_FILE_BYTES + 1)

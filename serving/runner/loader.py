@@ -19,15 +19,13 @@ from serving.runner.load_failures import LoadFailures, again
 from serving.runner.loader_memory import LoaderMemory
 from serving.runner.loading import LoadOptions, load_version
 from serving.runner.model_folder import ModelFolder, ModelSource
+from serving.runner.on_disk import DeclaredOnDisk
 from serving.runner.queue import BatchQueue
 from serving.runner.retirement import Retirement
 from serving.version_policy import VersionPolicy
 
 NICENESS = 10
-NOTHING_THERE = (
-    "no version is there: expected saved_model.pb or a .keras file, or numeric version folders"
-    " that hold one"
-)
+NOTHING_THERE = "no version is there: expected saved_model.pb, a .keras file, or folders with one"
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +79,7 @@ class Loader:
         self._retirement = Retirement(
             catalog, queues, announce, drain_seconds=options.drain_version_seconds
         )
+        self._on_disk = DeclaredOnDisk()
         self._wishes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
@@ -152,6 +151,8 @@ class Loader:
         """Load what is wanted and not loaded, then let go of what is loaded and not wanted."""
         model = self._models[name]
         sources = model.folder.look(at_once=at_once)
+        if self._catalog.note_on_disk(name, self._on_disk.look(name, sources)):
+            self._announce()
         if self._stays_unloaded(name, model, sources):
             return
         # What is loaded stays while its files change; a new version is one with another number.

@@ -249,7 +249,7 @@ class Receiver:
             return failure_frame(request_id, error, (0, 0, 0))
 
     def _models_frame(self, number: int) -> Parts:
-        return models_frame(number, self.catalog.versions())
+        return models_frame(number, self.catalog.announced())
 
     def _break(self, connection: Connection) -> None:
         """End a connection from another thread."""

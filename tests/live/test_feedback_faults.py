@@ -1,0 +1,238 @@
+"""Labels when something is wrong: the store, a front-end, a declaration, another version."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.live.labels import CATS, KEY, declared, send, signed, token_of
+from tests.live.servers import Server, start_server, total, wait_for
+
+HALF = "/v1/models/half:predict"
+ROWS = 1_000
+
+
+@contextmanager
+def serving(models: Path, folder: Path, *arguments: str) -> Iterator[Server]:
+    half = declared(models, "half", folder, CATS)
+    with start_server({"half": half}, folder, f"--feedback-keys={KEY}", *arguments) as server:
+        yield server
+
+
+def tokens_of(server: Server, rows: int) -> list[str]:
+    body = {"instances": [[float(number % 7), 3.0] for number in range(rows)]}
+    tokens: list[str] = server.post(HALF + "?feedback_tokens=true", body).json()["feedback_tokens"]
+    return tokens
+
+
+def batch(server: Server, tokens: list[str]) -> requests.Response:
+    """Send labels over a connection of its own, which any front-end may take."""
+    items = [{"token": token, "label": "dog"} for token in tokens]
+    url = server.url + "/v1/feedback/batch"
+    return requests.post(url, data=json.dumps(items), timeout=60)
+
+
+def counted(server: Server) -> tuple[float, float, float]:
+    """Return labels, and rows of two families that each label adds one to."""
+    samples = server.samples()
+    names = ("labels_total", "confusion_total", "scored_labels_total")
+    labels, confusion, scored = (total(samples, f"inferometer_{name}") for name in names)
+    return labels, confusion, scored
+
+
+def test_label_sent_to_many_at_once_counts_once(models: Path, tmp_path: Path) -> None:
+    with serving(models, tmp_path, "--workers=2") as server:
+        tokens = tokens_of(server, 200)
+        results: list[Counter[str]] = []
+
+        def work() -> None:
+            answer = batch(server, tokens)
+            if answer.status_code == 503:
+                # Two at once; whoever waits too long is told to come again.
+                results.append(Counter(busy=1))
+            else:
+                results.append(Counter({k: answer.json()[k] for k in ("counted", "duplicate")}))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        together = sum(results, Counter())
+        assert 200 == together["counted"]
+        assert 200 * (8 - together["busy"]) == together["counted"] + together["duplicate"]
+        assert (200.0, 200.0, 200.0) == counted(server)
+
+
+def test_store_that_fails_counts_nothing_and_is_well_afterwards(
+    models: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "store" / "claims.db"
+    with serving(models, tmp_path, f"--feedback-store-path={file}", "--workers=1") as server:
+        tokens = tokens_of(server, 100)
+        # The store is down: its folder is not there.
+        down = batch(server, tokens)
+        alone = server.post("/v1/feedback", {"token": tokens[0], "label": "dog"})
+        assert (503, 0, "1") == (
+            down.status_code, down.json()["counted"], down.headers["Retry-After"]
+        )  # fmt: skip
+        assert (503, "store_error") == (alone.status_code, alone.json()["result"])
+        assert 65 == server.value("inferometer_feedback_total", result="store_error")
+        assert 200 == server.post(HALF, {"instances": [[1, 2]]}).status_code
+        assert (0.0, 0.0, 0.0) == counted(server)
+
+        file.parent.mkdir()
+        assert 50 == batch(server, tokens[:50]).json()["counted"]
+        # Somebody else keeps it locked.
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            assert 503 == batch(server, tokens).status_code
+            other.execute("ROLLBACK")
+        again = batch(server, tokens).json()
+
+        assert (50, 50) == (again["counted"], again["duplicate"])
+        assert (100.0, 100.0, 100.0) == counted(server)
+
+
+def test_labels_of_a_store_with_a_file_are_known_after_a_restart(
+    models: Path, tmp_path: Path
+) -> None:
+    store = f"--feedback-store-path={tmp_path / 'claims.db'}"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with serving(models, tmp_path / "a", store) as server:
+        tokens = tokens_of(server, 10)
+        assert 10 == batch(server, tokens).json()["counted"]
+    with serving(models, tmp_path / "b", store) as server:
+        assert 10 == batch(server, tokens).json()["duplicate"]
+        assert (0.0, 0.0, 0.0) == counted(server)
+
+
+def test_front_end_that_is_killed_loses_a_chunk_at_most(models: Path, tmp_path: Path) -> None:
+    with serving(models, tmp_path, "--workers=1", "--max-request-rows=1000") as server:
+        tokens = tokens_of(server, ROWS)
+        (front_end,) = server.pids("frontend")
+        broken: list[Exception] = []
+
+        def work() -> None:
+            try:
+                batch(server, tokens)
+            except requests.RequestException as error:
+                broken.append(error)
+
+        sender = threading.Thread(target=work)
+        sender.start()
+        wait_for(lambda: counted(server)[0] > 0, "some are counted", seconds=30)
+        os.kill(front_end, signal.SIGKILL)
+        sender.join()
+        wait_for(lambda: server.pids("frontend") not in ([front_end], []), "another front-end")
+        wait_for(server.is_ready, "ready again")
+
+        answer = wait_for(
+            lambda: found if (found := batch(server, tokens)).status_code == 200 else None,
+            "all are sent again",
+        ).json()
+
+        labels, confusion, scored = counted(server)
+        assert ROWS == answer["counted"] + answer["duplicate"]
+        # Killed between claim and count, or in the middle of counting one.
+        assert ROWS - 64 <= labels <= ROWS
+        assert ROWS - 64 <= min(confusion, scored) <= max(confusion, scored) <= ROWS
+
+
+def test_versions_on_disk_take_labels_and_older_ones_do_not(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    for version in ("1", "2", "3", "4"):
+        shutil.copytree(models / "half" / "1", folder / version)
+    (folder / "quality.json").write_text(json.dumps(CATS))
+    with start_server({"half": folder}, tmp_path, f"--feedback-keys={KEY}") as server:
+        token = token_of(server, "half", [2, 4])
+        at_zero = total(server.samples(), "inferometer_labels_total", version="2", age="1h")
+
+        replies = [
+            send(server, signed(token, version=version, id=f"{version}{'A' * 21}"), "dog")
+            for version in ("4", "3", "2", "1")
+        ]
+
+        assert [(200, "counted")] * 3 + [(404, "unknown_id")] == [
+            (status, document["result"]) for status, document in replies
+        ]
+        assert 0.0 == at_zero
+        series = server.samples()
+        assert 1.0 == total(series, "inferometer_labels_total", version="2")
+        assert {"4"} == {
+            dict(labels)["version"]
+            for name, labels in series
+            if name == "inferometer_predictions_total"
+        }
+        versions = server.get("/v1/models/half").json()["model_version_status"]
+        assert ["4"] == [one["version"] for one in versions]
+
+
+def test_scores_that_are_none_end_the_task_and_not_the_serving(
+    models: Path, tmp_path: Path
+) -> None:
+    """`half` puts out anything, and is declared to put out probabilities."""
+    declaration = CATS | {"scores": "probabilities"}
+    half = declared(models, "half", tmp_path, declaration)
+    with start_server({"half": half}, tmp_path, "--workers=2") as server:
+        good = server.post(HALF, '{"instances":[[0.5,1.5]]}')
+        bad = server.post(HALF, '{"instances":[[2,4]]}')
+        name = "inferometer_model_info"
+        wait_for(lambda: server.value(name, task="none") == 1, "the task has ended")
+        later = [server.post(HALF, '{"instances":[[0.5,1.5]]}') for _ in range(20)]
+
+        assert "X-Feedback-Token" in good.headers
+        assert {200} == {answer.status_code for answer in (bad, *later)}
+        assert [] == [one for one in (bad, *later) if "X-Feedback-Token" in one.headers]
+        assert 0 == server.value(name, task="binary")
+        assert 1 == server.log.count("is not measured any more")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"task": "binary", "colour": 1}, "'colour' is not known"),
+    ({"task": "multiclass"}, "a multiclass task's output is [n, K] with K of 3 or more"),
+    ({"task": "binary", "output": "z"}, "output: there is no"),
+]
+
+
+def test_wrong_declaration_leaves_the_version_before(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(models / "half" / "1", folder / "1")
+    with start_server({"half": folder}, tmp_path, "--poll-seconds=0.2") as server:
+        for version, (declaration, message) in enumerate(WRONG, start=2):
+            new = tmp_path / "new"
+            shutil.copytree(models / "half" / "1", new)
+            (new / "quality.json").write_text(json.dumps(declaration))
+            new.rename(folder / str(version))
+            state = {"model": "half", "version": str(version), "state": "failed"}
+            wait_for(lambda s=state: server.value("inferometer_model_state", **s) == 1, "it failed")
+
+            assert "1" == server.post(HALF, '{"instances":[[2,4]]}').headers["X-Model-Version"]
+            assert f"quality.json: {message}" in server.log
+
+
+def test_labels_need_the_token_that_is_set(models: Path, tmp_path: Path) -> None:
+    with serving(models, tmp_path, "--feedback-auth-token=sesame") as server:
+        token = token_of(server, "half", [2, 4])
+        body = {"token": token, "label": "dog"}
+        url = server.url + "/v1/feedback"
+        headers = [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer sesame"}]
+        none, wrong, right = (
+            requests.post(url, json=body, headers=each, timeout=30) for each in headers
+        )
+
+        assert (401, 401, 200) == (none.status_code, wrong.status_code, right.status_code)
+        assert "Bearer" == none.headers["WWW-Authenticate"]
+        assert 1 == server.value("inferometer_feedback_total")
+        assert "sesame" not in server.log
