@@ -24,6 +24,7 @@ OURS = re.compile(
     r"[a-z][a-z0-9_-]*-[0-9]+-[0-9a-f]{16}\.(block|new|bad)|retired(\.new)?"
     r"|collected(\.[0-9]+\.new)?|gpu\.lock|owner\.lock|fold\.lock"
     r"|settings\.json|server\.state|runner-[0-9]+\.(sock|status|loader|loader\.new)|requests-[0-9]+\.slow"
+    r"|feedback\.(keys|db|db-wal|db-shm|db-journal)"
 )
 
 # Longer than any process needs between creating a block and naming it.

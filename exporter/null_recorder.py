@@ -54,6 +54,9 @@ class _NullChild(Child):
         self.inc = self.observe = _nothing
         self.set = _set_nothing
 
+    def add(self, cell: int, amount: float) -> None:
+        """Add nothing."""
+
 
 def _nothing(_number: float = 1.0, _trace_id: bytes | None = None, /) -> None:
     pass

@@ -42,6 +42,15 @@ DEFINITIONS = {
     "NEG": 'S[score_bin_total{outcome="negative"}; class, bin]',
     "PRED": 'label_replace(S[predictions_total; predicted], "class", "$1", "predicted", "(.*)")',
     "ERRORS": "S[absolute_error_count]",
+    "CELL": "S[feature_bin_total; feature, bin]",
+    "ROWS": "S[feature_bin_total; feature]",
+    # Half a row more in each bin, as in the reference.
+    "Q": "(CELL + 0.5) / on (MV, feature) group_left () sum by (MV, feature) (CELL + 0.5)",
+    "P": "max by (MV, feature, bin) (inferometer_reference_bin_share)",
+    "VAR": "1 / ROWS + on (MV) group_left () (1 / max by (MV) (inferometer_reference_rows))",
+    "ESTIMATE": "S[estimated_confusion_total; predicted, actual]",
+    "DIAGONAL": 'label_replace(S[estimated_confusion_total; predicted], "actual", "$1",'
+    ' "predicted", "(.*)")',
 }
 
 FIGURES = {
@@ -168,6 +177,43 @@ FIGURES = {
         "accuracy as if every predicted class had been labelled equally often",
         "sum by (MV) (sum by (MV, class) (PRED) * (TP / (TP + FP) >= 0))"
         " / sum by (MV) (sum by (MV, class) (PRED) and (TP / (TP + FP) >= 0))",
+    ),
+    "accuracy_estimated": Figure(
+        (),
+        "accuracy by calibrated scores, without labels",
+        "S[estimated_correct_sum_total] / S[predictions_total]",
+    ),
+    "precision_estimated": Figure(
+        ("predicted",),
+        "precision by calibrated scores, without labels",
+        "sum by (MV, predicted) (ESTIMATE and on (MV, predicted, actual) DIAGONAL)"
+        " / S[estimated_confusion_total; predicted]",
+    ),
+    "psi": Figure(
+        ("feature",),
+        "population stability index against the reference",
+        "sum by (MV, feature) ((Q - P) * ln(Q / P)) and ROWS > 0",
+    ),
+    "psi_noise": Figure(
+        ("feature",),
+        "mean of the index where nothing has changed, by the numbers of rows",
+        "(count by (MV, feature) (P) - 1) * (VAR) and ROWS > 0",
+    ),
+    "js": Figure(
+        ("feature",),
+        "Jensen-Shannon divergence from the reference, 0 to 1",
+        "0.5 * sum by (MV, feature) (P * log2(2 * P / (P + Q)) + Q * log2(2 * Q / (P + Q)))"
+        " and ROWS > 0",
+    ),
+    "chi2": Figure(
+        ("feature",),
+        "chi-square statistic against the reference",
+        "sum by (MV, feature) ((Q - P) ^ 2 / P) / (VAR) and ROWS > 0",
+    ),
+    "total_variation": Figure(
+        ("feature",),
+        "largest difference of the shares of any set of bins",
+        "0.5 * sum by (MV, feature) (abs(Q - P)) and ROWS > 0",
     ),
 }
 

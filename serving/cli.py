@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 USAGE = """usage: inferometer VERB …
 
   serve      serve models over HTTP, with everything measured
+  profile    describe a model's training data, so that drift can be told
   exporter   serve the metrics of programs that record into a store directory
 
 inferometer VERB --help tells more; inferometer --version prints the version.
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_exporter(arguments[1:])
     if verb == "serve":
         return _serve(arguments[1:])
+    if verb == "profile":
+        return _profile(arguments[1:])
     print(USAGE, end="", file=sys.stderr)
     return 2
 
@@ -55,14 +58,28 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
 
 
-def _serve(arguments: list[str]) -> int:
+def _has_libraries(verb: str) -> bool:
+    """Return whether a verb can do its work; say what is missing."""
     missing = [name for name in SERVE_LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         print(
-            f"inferometer serve: {', '.join(missing)} not installed; "
+            f"inferometer {verb}: {', '.join(missing)} not installed; "
             "run: pip install 'inferometer[serve]' (or serve-cpu, serve-gpu)",
             file=sys.stderr,
         )
+    return not missing
+
+
+def _profile(arguments: list[str]) -> int:
+    if not _has_libraries("profile"):
+        return 1
+    from serving.profiling.command import main as run
+
+    return run(arguments)
+
+
+def _serve(arguments: list[str]) -> int:
+    if not _has_libraries("serve"):
         return 1
     _open_standard_streams()
     try:

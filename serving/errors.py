@@ -5,6 +5,7 @@ ServingError
 ├── ModelLoadError                a model folder or file that cannot be served
 ├── ControlError                  a model cannot be loaded or unloaded, or nobody may
 ├── Unauthorized                  the caller's bearer token is missing or wrong
+├── DataError                     files of rows or labels that cannot be used
 ├── WireError                     bytes between front-end and runner that are no valid frame
 └── PredictionError               answers one request; `reason` is its label on /metrics
     ├── InvalidInput              the caller must ask differently
@@ -39,6 +40,10 @@ class SettingsError(ServingError):
 
 class ModelLoadError(ServingError):
     """A model could not be read, built or warmed up; the message says which and why."""
+
+
+class DataError(ServingError):
+    """Rows of training data, or labels in a file, cannot be used; the message says why."""
 
 
 class WireError(ServingError):

@@ -6,7 +6,7 @@ current.
 
 from dataclasses import dataclass
 
-from exporter.catalogue import batching, gpu, itself, models, processes, quality, requests
+from exporter.catalogue import batching, drift, gpu, itself, models, processes, quality, requests
 from exporter.metric import Family
 
 
@@ -24,6 +24,7 @@ SECTIONS = (
     Section("Batching", batching.__doc__ or "", batching.FAMILIES),
     Section("Models", models.__doc__ or "", models.FAMILIES),
     Section("Predictions and quality", quality.__doc__ or "", quality.FAMILIES),
+    Section("Drift and input health", drift.__doc__ or "", drift.FAMILIES),
     Section("Processes", processes.__doc__ or "", processes.FAMILIES),
     Section("GPU", gpu.__doc__ or "", gpu.FAMILIES),
     Section("The exporter itself", itself.__doc__ or "", itself.FAMILIES),

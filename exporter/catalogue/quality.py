@@ -67,6 +67,15 @@ OUTPUT_FAMILIES = (
         "nonfinite_outputs_total",
         "Rows with NaN or infinity in the measured output; they count nowhere else here.",
     ),
+    _output(
+        "estimated_correct_sum_total",
+        "Sum over predicted rows of the calibrated probability that they are right.",
+    ),
+    _output(
+        "estimated_confusion_total",
+        "Predicted class against actual class as the calibrated scores have it.",
+        Label("predicted"), Label("actual"),
+    ),
 )  # fmt: skip
 
 # What labels show.

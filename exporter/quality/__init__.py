@@ -6,30 +6,68 @@ what a row's label will need, parses labels and counts labelled rows, all into `
 """
 
 from exporter.quality.arrivals import count_label, count_teacher
+from exporter.quality.baseline import figures_of
+from exporter.quality.columns import Column, InputSpec, columns_of
 from exporter.quality.declaration import Declaration, read_declaration
 from exporter.quality.errors import DeclarationError, LabelError, ScoreError
+from exporter.quality.estimate import calibrated
+from exporter.quality.features import Feature, category_feature, number_feature
 from exporter.quality.measured import Measured, measured_of
-from exporter.quality.recording import VersionSeries, label_series, output_series
+from exporter.quality.profile import (
+    Profile,
+    ProfileError,
+    Target,
+    read_profile,
+    write_profile,
+)
+from exporter.quality.recording import (
+    VersionSeries,
+    label_series,
+    output_series,
+    show_reference,
+    show_refusal,
+)
+from exporter.quality.reference import Reference, check_task, length_of, widened
 from exporter.quality.rows import is_countable
 from exporter.quality.score_bins import UPPER_EDGES
 from exporter.quality.sums import Sums
-from exporter.quality.task import Task
+from exporter.quality.task import Estimating, Task
 
 __all__ = [
     "UPPER_EDGES",
+    "Column",
     "Declaration",
     "DeclarationError",
+    "Estimating",
+    "Feature",
+    "InputSpec",
     "LabelError",
     "Measured",
+    "Profile",
+    "ProfileError",
+    "Reference",
     "ScoreError",
     "Sums",
+    "Target",
     "Task",
     "VersionSeries",
+    "calibrated",
+    "category_feature",
+    "check_task",
+    "columns_of",
     "count_label",
     "count_teacher",
+    "figures_of",
     "is_countable",
     "label_series",
+    "length_of",
     "measured_of",
+    "number_feature",
     "output_series",
     "read_declaration",
+    "read_profile",
+    "show_reference",
+    "show_refusal",
+    "widened",
+    "write_profile",
 ]

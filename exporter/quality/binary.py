@@ -10,7 +10,15 @@ from exporter.quality import outcomes, score_bins
 from exporter.quality.classes import Classes
 from exporter.quality.scores import Scores, checked, packed, sigmoid, softmax, surprise, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, packed_rows, usable_rows
+from exporter.quality.task import (
+    PREDICTION,
+    SCORE,
+    Calibrate,
+    Values,
+    finite_rows,
+    packed_rows,
+    usable_rows,
+)
 
 PAIR = 2
 
@@ -49,6 +57,40 @@ class Binary:
             sums.add("predictions_total", float(amount), predicted=self._classes.names[number])
         sums.observe("prediction_confidence", np.maximum(scores, 1 - scores).tolist())
 
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return each usable row's predicted class and highest score, as features."""
+        scores = self._scores(outputs[finite_rows(outputs)])
+        names = np.array(self._classes.names, dtype=object)
+        predicted = np.where(scores > self._threshold, self._positive, 1 - self._positive)
+        return {PREDICTION: names[predicted], SCORE: np.maximum(scores, 1 - scores)}
+
+    def scored(
+        self, outputs: NDArray[Any], labels: NDArray[np.int64]
+    ) -> tuple[Scores, NDArray[np.bool_]]:
+        """Return the positive class's scores, and which rows are of that class."""
+        return self._scores(outputs), labels == self._positive
+
+    def estimate(self, outputs: NDArray[Any], calibrate: Calibrate, sums: Sums) -> None:
+        """Count what calibrated scores say of rows without labels."""
+        scores = self._scores(outputs[finite_rows(outputs)])
+        positive = calibrate(scores)
+        is_positive = scores > self._threshold
+        right = np.where(is_positive, positive, 1 - positive)
+        sums.add("estimated_correct_sum_total", float(right.sum()))
+        for side, which in ((self._positive, is_positive), (1 - self._positive, ~is_positive)):
+            total = float(positive[which].sum())
+            for actual, amount in (
+                (self._positive, total),
+                (1 - self._positive, float(which.sum()) - total),
+            ):
+                names = self._classes.names
+                sums.add(
+                    "estimated_confusion_total",
+                    max(0.0, amount),
+                    predicted=names[side],
+                    actual=names[actual],
+                )
+
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's score of the positive class."""
         return packed_rows(outputs, lambda rows: packed(self._scores(rows)))
@@ -84,6 +126,10 @@ class Binary:
         outcomes.declare_losses(sums)
         if self._is_binned:
             score_bins.declare(sums, self._classes.names[self._positive])
+
+    def declare_estimate(self, sums: Sums) -> None:
+        """Make known what `estimate` counts."""
+        outcomes.declare_estimate(sums, self._classes)
 
     def _predicted(self, score: float) -> int:
         return self._positive if score > self._threshold else 1 - self._positive

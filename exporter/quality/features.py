@@ -18,6 +18,7 @@ from exporter.quality.sums import Sums
 LEAST_ROWS, MOST_VALUES = 10, 11
 # Outside of these shares of the reference a value is unusual.
 LOWEST, HIGHEST = 0.001, 0.999
+BIN_NAMES = tuple(f"{number:02}" for number in range(64))
 NUMBER_REASONS = ("missing", "wrong_type", "non_finite", "below_min", "above_max")
 CATEGORY_REASONS = ("missing", "wrong_type", "unseen_category")
 
@@ -40,7 +41,7 @@ class NumberFeature:
     @property
     def bins(self) -> tuple[str, ...]:
         """The bins' label values."""
-        return tuple(f"{number:02}" for number in range(len(self.edges) + 1))
+        return BIN_NAMES[: len(self.edges) + 1]
 
     def observe(self, column: NDArray[Any], sums: Sums) -> None:
         """Count the bins of a column [n] of the model's own type, and values that are none."""

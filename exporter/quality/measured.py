@@ -19,17 +19,26 @@ class Measured:
     """The task in force: its declaration, the signature and output that it is about.
 
     `row_shape` is the shape of one row of the output; None is a dimension that is not known.
+    `target_mean` is about what a regression's labels are, near which R² is precise.
     """
 
     declaration: Declaration
     signature: str
     output: str
     row_shape: tuple[int | None, ...]
+    target_mean: float = 0.0
 
     @cached_property
     def task(self) -> Task:
         """The task. Raises DeclarationError when the declaration contradicts the shape."""
-        return make_task(self.declaration, self.row_shape)
+        return make_task(self.declaration, self.row_shape, self.target_mean)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; empty for a task without, and where the model tells none."""
+        if self.declaration.classes or not self.is_by_class:
+            return self.declaration.classes
+        return tuple(map(str, range(self.row_shape[-1] or 0)))
 
     @cached_property
     def digest(self) -> str:
@@ -52,6 +61,7 @@ class Measured:
             "signature": self.signature,
             "output": self.output,
             "row_shape": self.row_shape,
+            "target_mean": self.target_mean,
         }
 
 
@@ -67,6 +77,7 @@ def measured_of(content: Mapping[str, Any]) -> Measured:
         content["signature"],
         content["output"],
         tuple(content["row_shape"]),
+        content["target_mean"],
     )
 
 

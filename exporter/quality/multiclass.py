@@ -14,7 +14,15 @@ from exporter.quality import outcomes, score_bins
 from exporter.quality.classes import MOST_CONFUSED, Classes
 from exporter.quality.scores import Scores, checked, packed, softmax, surprise, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, packed_rows, usable_rows
+from exporter.quality.task import (
+    PREDICTION,
+    SCORE,
+    Calibrate,
+    Values,
+    finite_rows,
+    packed_rows,
+    usable_rows,
+)
 
 TOP = "__top__"
 MOST_PACKED = 5
@@ -51,6 +59,51 @@ class Multiclass:
             name = self._classes.shown_as(number)
             sums.add("predictions_total", float(predicted[number]), predicted=name)
         sums.observe("prediction_confidence", scores.max(axis=1).tolist())
+
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return each usable row's predicted class and highest score, as features."""
+        scores = self._scores(outputs[finite_rows(outputs)])
+        names = np.array(self._classes.names, dtype=object)
+        return {PREDICTION: names[scores.argmax(axis=1)], SCORE: scores.max(axis=1)}
+
+    def scored(
+        self, outputs: NDArray[Any], labels: NDArray[np.int64]
+    ) -> tuple[Scores, NDArray[np.bool_]]:
+        """Return the highest scores, and which rows are of that class."""
+        scores = self._scores(outputs)
+        return scores.max(axis=1), scores.argmax(axis=1) == labels
+
+    def estimate(self, outputs: NDArray[Any], calibrate: Calibrate, sums: Sums) -> None:
+        """Count what calibrated scores say of rows without labels.
+
+        The other classes have the rest, as their scores divide it.
+        """
+        scores = self._scores(outputs[finite_rows(outputs)])
+        predicted, rows = scores.argmax(axis=1), np.arange(len(scores))
+        top = calibrate(scores.max(axis=1))
+        sums.add("estimated_correct_sum_total", float(top.sum()))
+        if not self._classes.has_confusion or not len(scores):
+            return
+        others = scores.copy()
+        others[rows, predicted] = 0.0
+        rest = others.sum(axis=1)
+        # Where the others have nothing, they have equal parts of what is left.
+        others[rest == 0] = 1.0
+        others[rows, predicted] = 0.0
+        others *= ((1 - top) / others.sum(axis=1))[:, None]
+        others[rows, predicted] = top
+        table = np.zeros((len(self._classes), len(self._classes)))
+        np.add.at(table, predicted, others)
+        for number, actual in zip(*(found.tolist() for found in table.nonzero()), strict=True):
+            names = {
+                "predicted": self._classes.names[number],
+                "actual": self._classes.names[actual],
+            }
+            sums.add("estimated_confusion_total", float(table[number, actual]), **names)
+
+    def declare_estimate(self, sums: Sums) -> None:
+        """Make known what `estimate` counts."""
+        outcomes.declare_estimate(sums, self._classes)
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's scores, or pairs of class and score for the five best of many."""

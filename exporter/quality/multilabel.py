@@ -15,7 +15,7 @@ from exporter.quality.classes import Classes
 from exporter.quality.errors import LabelError
 from exporter.quality.scores import Scores, checked, packed, sigmoid, surprise, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, packed_rows, usable_rows
+from exporter.quality.task import SCORE, Values, finite_rows, packed_rows, usable_rows
 
 NONE, SET = "__none__", "__set__"
 MOST_SCORED = 64
@@ -53,6 +53,11 @@ class Multilabel:
                 sums.add("predictions_total", float(amount), predicted=name)
         sums.add("predictions_total", float((~is_predicted.any(axis=1)).sum()), predicted=NONE)
         sums.observe("prediction_confidence", scores.max(axis=1).tolist())
+
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return each usable row's highest score, as a feature."""
+        scores = self._scores(outputs[finite_rows(outputs)])
+        return {SCORE: scores.max(axis=1)}
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's scores, of many classes the numbers of the predicted ones."""

@@ -47,6 +47,15 @@ def declare(sums: Sums, classes: Classes) -> None:
                 sums.add("confusion_total", 0.0, **names, correct=is_right)
 
 
+def declare_estimate(sums: Sums, classes: Classes) -> None:
+    """Make known what an estimate counts."""
+    sums.add("estimated_correct_sum_total", 0.0)
+    if classes.has_confusion:
+        for predicted in classes.names:
+            for actual in classes.names:
+                sums.add("estimated_confusion_total", 0.0, predicted=predicted, actual=actual)
+
+
 def declare_losses(sums: Sums) -> None:
     """Make the series of the losses known."""
     for name in ("scored_labels_total", "log_loss_sum_total", "brier_sum_total"):

@@ -11,14 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from exporter.quality.estimate import Calibration
 from exporter.quality.features import CategoryFeature, Feature, NumberFeature
 
 FORMAT = 1
 LARGEST_BYTES = 8 << 20
 MOST_FEATURES, MOST_BINS = 50, 12
 MEMBERS = frozenset(
-    ("format", "model", "version", "created", "rows", "task", "classes", "features", "baseline")
-)
+    (
+        "format", "model", "version", "created", "rows", "task", "classes", "features", "target",
+        "calibration", "baseline",
+    )
+)  # fmt: skip
 
 
 class ProfileError(Exception):
@@ -31,10 +35,21 @@ class ProfileError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A regression's labels: their mean, and between which they usually lie."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What was profiled: for which model and task, of how many rows, and each feature.
 
-    `created` is in RFC 3339. `baseline` are figures of the model on the same data, by name.
+    `created` is in RFC 3339. `baseline` are figures of the model on the same data, by name;
+    `calibration` makes probabilities of its scores. Without labels there are none of the last
+    three.
     """
 
     model: str
@@ -44,6 +59,8 @@ class Profile:
     task: str
     classes: tuple[str, ...]
     features: tuple[Feature, ...]
+    target: Target | None
+    calibration: Calibration | None
     baseline: Mapping[str, float]
 
 
@@ -58,6 +75,8 @@ def write_profile(profile: Profile) -> bytes:
         "task": profile.task,
         "classes": list(profile.classes),
         "features": [_described(feature) for feature in profile.features],
+        "target": None if profile.target is None else asdict(profile.target),
+        "calibration": _described_map(profile.calibration),
         "baseline": dict(profile.baseline),
     }
     content["sha256"] = checksum_of(content)
@@ -94,6 +113,12 @@ def _described(feature: Feature) -> dict[str, Any]:
     return {"kind": kind, **asdict(feature)}
 
 
+def _described_map(calibration: Calibration | None) -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    return {"score": calibration.scores, "probability": calibration.probabilities}
+
+
 def checksum_of(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the canonical form. Raises ValueError for what has none."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -114,7 +139,30 @@ def _profile(content: dict[str, Any]) -> Profile:
     found = tuple(map(_feature, features))
     if len({feature.name for feature in found}) < len(found):
         raise ValueError("features: a name stands there twice")
-    return Profile(model, version, created, rows, task, classes, found, baseline)
+    target = content["target"]
+    if target is not None:
+        target = Target(**{name: _number(target[name]) for name in ("mean", "low", "high")})
+    calibration = _calibration(content["calibration"])
+    return Profile(
+        model, version, created, rows, task, classes, found, target, calibration, baseline
+    )
+
+
+def _calibration(content: object) -> Calibration | None:
+    if content is None:
+        return None
+    if not isinstance(content, dict):
+        raise TypeError("calibration: an object is expected")
+    scores, probabilities = (
+        tuple(map(_number, content[name])) for name in ("score", "probability")
+    )
+    if not 1 <= len(scores) == len(probabilities) or list(scores) != sorted(set(scores)):
+        raise ValueError("calibration: as many probabilities as rising scores are expected")
+    if list(probabilities) != sorted(probabilities) or not probabilities[0] >= 0:
+        raise ValueError("calibration: probabilities are not to fall")
+    if probabilities[-1] > 1:
+        raise ValueError("calibration: probabilities are at most 1")
+    return Calibration(scores, probabilities)
 
 
 def _feature(content: dict[str, Any]) -> Feature:

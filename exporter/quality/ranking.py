@@ -35,6 +35,11 @@ class Ranking:
         sums.add("nonfinite_outputs_total", 0.0)
         sums.add("predictions_total", float(len(outputs)), predicted=VALUE)
 
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return no features."""
+        del outputs
+        return {}
+
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's items."""
         return [_items(row) for row in outputs]

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
+from exporter.catalogue.drift import INPUT_FAMILIES, REFUSALS
 from exporter.catalogue.quality import LABEL_FAMILIES, OUTPUT_FAMILIES
 from exporter.child import Child
 from exporter.metric import Family
 from exporter.quality.arrivals import declare_labels
+from exporter.quality.reference import Reference
 from exporter.quality.sums import Labels, Sums
 from exporter.quality.task import Task
 from exporter.recorder import Recorder
 
 PREFIX = "inferometer_"
+FEW = 16
 
 
 class VersionSeries:
@@ -44,9 +49,7 @@ class VersionSeries:
                 self._child(name, labels).inc(amount)
         for name, values in sums.observations():
             if name in self._families:
-                observe = self._child(name, ()).observe
-                for value in values:
-                    observe(value)
+                _observe(self._child(name, ()), values)
 
     def _child(self, name: str, labels: Labels) -> Child:
         child = self._children.get((name, labels))
@@ -56,11 +59,64 @@ class VersionSeries:
         return child
 
 
-def output_series(recorder: Recorder, model: str, version: str, task: Task) -> VersionSeries:
-    """Return the series of what a version puts out; they stand at 0."""
-    series = VersionSeries(recorder, model, version, OUTPUT_FAMILIES)
-    series.declare(declared(task))
+def _observe(child: Child, values: list[float]) -> None:
+    """Observe values: a few one by one, many by their buckets."""
+    if len(values) < FEW:
+        for value in values:
+            child.observe(value)
+        return
+    found = np.searchsorted(np.array(child.family.edges), values, side="left")
+    counts = np.bincount(found)
+    child.add(0, float(np.sum(values)))
+    for place in counts.nonzero()[0].tolist():
+        child.add(1 + place, float(counts[place]))
+
+
+def output_series(
+    recorder: Recorder, model: str, version: str, task: Task, reference: Reference | None = None
+) -> VersionSeries:
+    """Return the series of what a version takes in and puts out; they stand at 0."""
+    series = VersionSeries(recorder, model, version, (*OUTPUT_FAMILIES, *INPUT_FAMILIES))
+    sums = declared(task)
+    if reference is not None:
+        reference.declare(sums)
+    series.declare(sums)
     return series
+
+
+def show_reference(
+    recorder: Recorder, model: str, version: str, reference: Reference, checksum: str
+) -> list[Child]:
+    """Show what a profile says; return the gauges, which are to be removed with the version."""
+    names = {"model": model, "version": version}
+    profile = reference.profile
+    shown: list[tuple[str, dict[str, str], float]] = [
+        ("reference_info", {"sha256": checksum, "created": profile.created}, 1.0),
+        ("reference_rows", {}, float(profile.rows)),
+        *(("baseline", {"metric": name}, value) for name, value in reference.baseline.items()),
+        *(
+            ("reference_bin_share", {"feature": feature.name, "bin": name}, share)
+            for feature in reference.features
+            for name, share in zip(feature.bins, feature.shares, strict=True)
+        ),
+    ]
+    children = []
+    for name, labels, value in shown:
+        child = recorder.child(PREFIX + name, **names, **labels)
+        child.set(value)
+        children.append(child)
+    return children
+
+
+def show_refusal(recorder: Recorder, model: str, version: str, reason: str) -> list[Child]:
+    """Show why a profile is not used; return the gauges, as above."""
+    names = {"model": model, "version": version}
+    children = []
+    for each in REFUSALS:
+        child = recorder.child("inferometer_reference_refused", **names, reason=each)
+        child.set(float(each == reason))
+        children.append(child)
+    return children
 
 
 def label_series(recorder: Recorder, model: str, version: str, task: Task) -> VersionSeries:

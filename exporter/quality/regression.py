@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from exporter.quality.errors import LabelError
 from exporter.quality.scores import packed, unpacked
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, finite_rows, packed_rows, usable_rows
+from exporter.quality.task import PREDICTION, Values, finite_rows, packed_rows, usable_rows
 
 VALUE = "__value__"
 # Labels nearer to 0 have no relative error.
@@ -43,11 +43,18 @@ class Regression:
         """Count rows, and those without a usable output."""
         sums.add("predictions_total", float(len(usable_rows(outputs, sums))), predicted=VALUE)
 
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return each usable row's number, as a feature."""
+        return {PREDICTION: self._column_of(outputs[finite_rows(outputs)]).astype(np.float64)}
+
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's number."""
-        column = outputs if outputs.ndim == 1 else outputs[:, self._column]
+        column = self._column_of(outputs)
         is_finite = finite_rows(outputs)
         return packed_rows(np.where(is_finite, column, np.nan), packed)
+
+    def _column_of(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        return outputs if outputs.ndim == 1 else outputs[:, self._column]
 
     def parse(self, label: object) -> float:
         """Return the number. Raises LabelError for what is none, or is out of range."""

@@ -21,6 +21,11 @@ class Rows:
         """Count rows, and those without a usable output."""
         sums.add("predictions_total", float(len(usable_rows(outputs, sums))), predicted=VALUE)
 
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return no features."""
+        del outputs
+        return {}
+
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return that no row can have a label."""
         return [None] * len(outputs)

@@ -35,6 +35,11 @@ class Segmentation:
         """Count images, and those without a usable output."""
         sums.add("predictions_total", float(len(usable_rows(outputs, sums))), predicted=VALUE)
 
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return no features."""
+        del outputs
+        return {}
+
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each image's ids, as runs."""
         return packed_rows(outputs, lambda images: (runs_of(self._ids(one)) for one in images))

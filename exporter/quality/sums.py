@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 Labels = tuple[tuple[str, str], ...]
+Cell = tuple[str, Labels]
 
 
 class Sums:
@@ -29,6 +30,10 @@ class Sums:
         if not 0 <= amount < math.inf:
             raise ValueError(f"{amount!r} cannot be added to {name}")
         self._amounts[name, tuple(labels.items())] += amount
+
+    def add_cell(self, cell: Cell, amount: float) -> None:
+        """Add to a counter whose name and labels are put together already; as `add`, unchecked."""
+        self._amounts[cell] += amount
 
     def observe(self, name: str, values: Iterable[float]) -> None:
         """Add observations to a histogram."""

@@ -1,7 +1,7 @@
 """What a task is: how outputs are observed, what a row's label needs, how labelled rows count."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,10 @@ from exporter.quality.sums import Sums
 Values = Any
 # A label as a task reads it; equal labels are equal.
 Label = Any
+# Features of outputs.
+PREDICTION, SCORE = "__prediction__", "__score__"
+# From scores to probabilities.
+Calibrate = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class Task(Protocol):
@@ -25,6 +29,9 @@ class Task(Protocol):
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
         """Count a batch of rows, of which no labels are known."""
+
+    def columns(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return features of the outputs of rows that are finite, by name."""
 
     def pack(self, outputs: NDArray[Any]) -> Sequence[Values | None]:
         """Return for each row what counting its label will need; None for one that cannot count."""
@@ -40,6 +47,22 @@ class Task(Protocol):
 
     def declare(self, sums: Sums) -> None:
         """Make known every series that there can be: they stand at 0 before the first row."""
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A task whose scores, once calibrated, tell how often it is right."""
+
+    def scored(
+        self, outputs: NDArray[Any], labels: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the scores to be calibrated, and for which of them the label is as scored."""
+
+    def estimate(self, outputs: NDArray[Any], calibrate: Calibrate, sums: Sums) -> None:
+        """Count what calibrated scores say of rows without labels."""
+
+    def declare_estimate(self, sums: Sums) -> None:
+        """Make known what `estimate` counts."""
 
 
 def usable_rows(outputs: NDArray[Any], sums: Sums) -> NDArray[Any]:

@@ -18,11 +18,13 @@ TWO = 2
 Shape = Sequence[int | None]
 
 
-def make_task(declaration: Declaration, shape: Shape) -> Task:
-    """Return the task of a declaration.
+def make_task(declaration: Declaration, shape: Shape, target_mean: float = 0.0) -> Task:
+    """Return the task of a declaration; `target_mean` is that of a regression's labels.
 
     Raises DeclarationError when the output's shape contradicts it.
     """
+    if declaration.task == "regression":
+        return _regression(declaration, shape, target_mean)
     return TASKS[declaration.task](declaration, shape)
 
 
@@ -60,7 +62,7 @@ def _multilabel(declaration: Declaration, shape: Shape) -> Task:
     )
 
 
-def _regression(declaration: Declaration, shape: Shape) -> Task:
+def _regression(declaration: Declaration, shape: Shape, target_mean: float) -> Task:
     column, columns = declaration.target_column, _columns(shape, 1)
     if len(shape) > 1 or (columns is not None and column >= columns):
         raise DeclarationError(f"a regression's output {_text(shape)} has no column {column}")
@@ -68,6 +70,7 @@ def _regression(declaration: Declaration, shape: Shape) -> Task:
     return Regression(
         label_min=-FURTHEST if least is None else least,
         label_max=FURTHEST if most is None else most,
+        target_mean=target_mean,
         column=column,
     )
 
@@ -76,7 +79,6 @@ TASKS: dict[str, Callable[[Declaration, Shape], Task]] = {
     "binary": _binary,
     "multiclass": _multiclass,
     "multilabel": _multilabel,
-    "regression": _regression,
     "none": lambda _declaration, _shape: Rows(),
 }
 

@@ -210,7 +210,8 @@ class Batcher:
         facts = BatchFacts(next(self._batch_ids), batch.rows, padding, batch.trigger)
         _split(batch.slices, outputs, facts, computed=computed)
         measurement = served.measurement
-        self._uncounted.add(measurement, measurement.rows_of(signature, outputs, batch.rows))
+        rows = measurement.rows_of(signature, inputs, outputs, batch.rows)
+        self._uncounted.add(measurement, rows)
         return None
 
     def _count_traces(self, served: ServedVersion) -> None:

@@ -109,8 +109,10 @@ class ModelCatalog:
     def drop(self, version: ModelVersion) -> None:
         """Let go of a version that was loaded; `version` says its state."""
         loaded = dict(self._loaded)
-        loaded.pop((version.model, version.version), None)
+        served = loaded.pop((version.model, version.version), None)
         self._loaded = loaded
+        if served is not None:
+            served.measurement.close()
         self._closed -= {(version.model, version.version)}
         labels = {"model": version.model, "version": version.version}
         for name in LOADED_FACTS:

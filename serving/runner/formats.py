@@ -33,6 +33,8 @@ WARM_UP_FILE = "warm_up.json"
 
 # In a version's folder, or beside the version folders: what the predictions are.
 QUALITY_FILE = "quality.json"
+# There too: what the training data looked like.
+PROFILE_FILE = "reference.json"
 
 
 def format_of(path: Path) -> Format | None:

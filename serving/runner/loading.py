@@ -8,8 +8,10 @@ from functools import partial
 from exporter import Recorder
 from serving.model import ModelVersion
 from serving.runner.declared import measured_version
+from serving.runner.formats import PROFILE_FILE, QUALITY_FILE
 from serving.runner.measuring import Measurement
 from serving.runner.model_folder import ModelSource
+from serving.runner.profiled import profiled
 from serving.runner.queue import BatchQueue
 from serving.runner.served import BatchMetrics, ServedVersion
 from serving.runner.warm_up import read_recorded, warm_up
@@ -53,8 +55,9 @@ def load_version(
     begin("read")
     loaded = source.format.load(source.path, begin)
     known = replace(known, signatures=dict(loaded.signatures))
-    measured = measured_version(source.quality_file, known, loaded.inferred)
-    known = replace(known, measured=measured)
+    measured = measured_version(source.companion(QUALITY_FILE), known, loaded.inferred)
+    profile = profiled(source.companion(PROFILE_FILE), known, measured)
+    known = replace(known, measured=profile.measured)
     begin("warm_up")
     recorded = read_recorded(source.warm_up_file, known)
     results = {
@@ -85,8 +88,8 @@ def load_version(
         batchable={name: result.is_batchable for name, result in results.items()},
         measurement=Measurement(
             options.recorder,
-            version,
-            measured,
+            known,
+            profile,
             partial(options.refuse_task, version.model, version.version),
         ),
         canary=None if first is None else (first, rows[first]),

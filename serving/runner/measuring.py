@@ -1,4 +1,4 @@
-"""Counting what a version puts out, after its replies have left.
+"""Counting what a version takes in and puts out, after its replies have left.
 
 NumPy's overhead for a call is more than its work on a few rows, so batches wait and are counted
 together.
@@ -6,20 +6,42 @@ together.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from exporter import Recorder
-from exporter.quality import Measured, ScoreError, Sums, is_countable, output_series
+from exporter.quality import ScoreError, Sums, is_countable, output_series
 from serving.model import ModelVersion
 from serving.runner.declared import unmeasured
+from serving.runner.profiled import Profiled
 
-MOST_ROWS, MOST_BYTES, LONGEST_SECONDS = 256, 4 << 20, 1.0
+MOST_ROWS, MOST_BYTES, LONGEST_SECONDS = 1_024, 4 << 20, 1.0
 # How long the device has been idle when it may be used for counting.
 IDLE_SECONDS = 0.01
 
 logger = logging.getLogger(__name__)
+
+
+class Rows(NamedTuple):
+    """What is to be counted of a batch: the measured output, and the inputs if they are profiled.
+
+    First dimensions are rows, without padding.
+    """
+
+    outputs: np.ndarray
+    inputs: Mapping[str, np.ndarray]
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What rows must have in common to be counted together."""
+        return tuple((array.dtype, array.shape[1:]) for array in self.arrays)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All arrays."""
+        return (self.outputs, *self.inputs.values())
 
 
 class Measurement:
@@ -29,7 +51,7 @@ class Measurement:
         self,
         recorder: Recorder,
         version: ModelVersion,
-        measured: Measured,
+        profiled: Profiled,
         refuse: Callable[[], None],
     ) -> None:
         """Make the version's series stand at 0.
@@ -37,30 +59,46 @@ class Measurement:
         `refuse` is called, once, when the outputs are not what was declared.
         """
         self._name = (version.model, version.version)
-        self._measured = measured
+        self._measured = profiled.measured
+        self._reference = profiled.reference
         self._refuse = refuse
         self._is_refused = False
-        self._series = output_series(recorder, *self._name, measured.task)
+        self._recorder = recorder
+        self._series = output_series(recorder, *self._name, self._measured.task, self._reference)
+        self._shown = profiled.show(recorder)
         self._without_task = unmeasured(version).task
+        signature = version.signatures.get(self._measured.signature)
+        self._inputs = [spec.name for spec in signature.inputs] if signature else []
 
     def rows_of(
-        self, signature: str, outputs: Mapping[str, np.ndarray], rows: int
-    ) -> np.ndarray | None:
-        """Return what is measured of a batch's outputs, without padding; None where nothing is."""
+        self,
+        signature: str,
+        inputs: Sequence[np.ndarray],
+        outputs: Mapping[str, np.ndarray],
+        rows: int,
+    ) -> Rows | None:
+        """Return what is to be counted of a batch; None where that is nothing."""
         if signature != self._measured.signature:
             return None
+        seen = {}
+        if self._reference is not None:
+            named = zip(self._inputs, inputs, strict=True)
+            seen = {name: array[:rows] for name, array in named}
         if not self._measured.output or self._is_refused:
-            return _finiteness(outputs, rows)
+            return Rows(_finiteness(outputs, rows), seen)
         # A version that is not batched may put out anything.
         array = outputs[self._measured.output]
-        return array[:rows] if array.ndim and len(array) >= rows else None
+        return Rows(array[:rows], seen) if array.ndim and len(array) >= rows else None
 
-    def count(self, outputs: np.ndarray) -> None:
-        """Count rows of outputs."""
+    def count(self, rows: Rows) -> None:
+        """Count rows."""
         sums = Sums()
         try:
             task = self._without_task if self._is_refused else self._measured.task
-            task.observe(outputs, sums)
+            task.observe(rows.outputs, sums)
+            if self._reference is not None:
+                outputs = None if self._is_refused else rows.outputs
+                self._reference.observe(rows.inputs, outputs, sums)
         except ScoreError as error:
             # Outputs of another kind than was declared would be counted wrongly for ever.
             if not self._is_refused:
@@ -72,13 +110,18 @@ class Measurement:
             return
         self._series.record(sums)
 
+    def close(self) -> None:
+        """End the series that are true of a version only as long as it is loaded."""
+        for child in self._shown:
+            self._recorder.remove(child)
+
 
 class Uncounted:
-    """The outputs that one batch thread has not counted yet."""
+    """The rows that one batch thread has not counted yet."""
 
     def __init__(self) -> None:
         """Nothing waits."""
-        self._waiting: dict[Measurement, list[np.ndarray]] = {}
+        self._waiting: dict[Measurement, list[Rows]] = {}
         self._rows = 0
         self._bytes = 0
         self._since = 0.0
@@ -86,15 +129,15 @@ class Uncounted:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, measurement: Measurement, outputs: np.ndarray | None) -> None:
-        """Take the outputs of a batch."""
-        if outputs is None:
+    def add(self, measurement: Measurement, rows: Rows | None) -> None:
+        """Take the rows of a batch."""
+        if rows is None:
             return
         if not self._waiting:
             self._since = time.monotonic()
-        self._waiting.setdefault(measurement, []).append(outputs)
-        self._rows += len(outputs)
-        self._bytes += outputs.nbytes
+        self._waiting.setdefault(measurement, []).append(rows)
+        self._rows += len(rows.outputs)
+        self._bytes += sum(array.nbytes for array in rows.arrays)
 
     def count_due(self) -> None:
         """Count if much waits, or has waited for long."""
@@ -111,16 +154,24 @@ class Uncounted:
                 measurement.count(together)
 
 
-def _joined(parts: list[np.ndarray]) -> list[np.ndarray]:
-    """Return batches as one array, apart where rows differ in shape or type."""
-    alike: dict[tuple[object, ...], list[np.ndarray]] = {}
+def _joined(parts: list[Rows]) -> list[Rows]:
+    """Return batches as one, apart where rows differ in shape or type."""
+    alike: dict[tuple[object, ...], list[Rows]] = {}
     for part in parts:
-        alike.setdefault((part.dtype, part.shape[1:]), []).append(part)
-    return [found[0] if len(found) == 1 else np.concatenate(found) for found in alike.values()]
+        alike.setdefault(part.kind, []).append(part)
+    return [found[0] if len(found) == 1 else _concatenated(found) for found in alike.values()]
 
 
-def _finiteness(outputs: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
-    """Return 0 for each row whose outputs are finite, NaN for the others; None without numbers."""
+def _concatenated(parts: list[Rows]) -> Rows:
+    names = parts[0].inputs.keys()
+    return Rows(
+        np.concatenate([part.outputs for part in parts]),
+        {name: np.concatenate([part.inputs[name] for part in parts]) for name in names},
+    )
+
+
+def _finiteness(outputs: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+    """Return 0 for each row whose outputs are finite, NaN for the others."""
     numbers = [
         array[:rows].reshape(rows, -1)
         for array in outputs.values()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.runner.formats import QUALITY_FILE, WARM_UP_FILE, Format, format_of
+from serving.runner.formats import WARM_UP_FILE, Format, format_of
 
 UNVERSIONED = "1"  # the version of a model that lies there without a version folder
 
@@ -39,11 +39,10 @@ class ModelSource:
         """Where a recorded warm-up would lie."""
         return self.folder / WARM_UP_FILE
 
-    @property
-    def quality_file(self) -> Path | None:
-        """The declaration of the task: the version's own, else the model's; None without one."""
+    def companion(self, name: str) -> Path | None:
+        """Return a file of that name: the version's own, else the model's; None without one."""
         folders = (self.folder, self.model_folder) if self.model_folder else (self.folder,)
-        files = (folder / QUALITY_FILE for folder in folders)
+        files = (folder / name for folder in folders)
         return next((file for file in files if file.is_file()), None)
 
 

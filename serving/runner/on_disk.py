@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from exporter.quality import Declaration, DeclarationError, Measured, read_declaration
 from serving.model import ON_DISK, ModelVersion
 from serving.runner.declared import content_of
+from serving.runner.formats import QUALITY_FILE
 from serving.runner.model_folder import ModelSource
 
 # The newest of each model; every one has hundreds of series.
@@ -36,7 +37,7 @@ class DeclaredOnDisk:
         return found
 
     def _measured(self, source: ModelSource) -> Measured | None:
-        file = source.quality_file
+        file = source.companion(QUALITY_FILE)
         if file is None:
             return None
         try:

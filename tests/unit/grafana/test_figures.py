@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special, stats
+from scipy.spatial import distance
 from sklearn import metrics
 
 from exporter.catalogue.quality import ABSOLUTE_ERROR
 from exporter.quality.arrivals import count_label
 from exporter.quality.binary import Binary
+from exporter.quality.estimate import Calibration
+from exporter.quality.feature_counts import FeatureCounts
+from exporter.quality.features import category_feature, number_feature
 from exporter.quality.multiclass import TOP, Multiclass
 from exporter.quality.multilabel import Multilabel
 from exporter.quality.recording import declared
@@ -78,7 +83,12 @@ def series_of(parts: Sequence[Sums]) -> list[dict[str, str]]:
     return found
 
 
-def check(tmp_path: Path, parts: Sequence[Sums], expected: Mapping[str, Expected]) -> None:
+def check(
+    tmp_path: Path,
+    parts: Sequence[Sums],
+    expected: Mapping[str, Expected],
+    gauges: Sequence[dict[str, str]] = (),
+) -> None:
     """Check figures over eleven minutes; where there are several series, by their label."""
     tests = []
     for name, value in expected.items():
@@ -97,7 +107,7 @@ def check(tmp_path: Path, parts: Sequence[Sums], expected: Mapping[str, Expected
                 "exp_samples": [{"labels": "{}", "value": float(len(wanted))}],
             }
         )
-    run(tmp_path, {"input_series": series_of(parts), "promql_expr_test": tests})
+    run(tmp_path, {"input_series": [*series_of(parts), *gauges], "promql_expr_test": tests})
 
 
 def run(tmp_path: Path, test: dict[str, Any], **more: Any) -> None:
@@ -281,6 +291,92 @@ def test_labels_of_some_classes_only_are_weighed_by_predictions(tmp_path: Path) 
     weighed = right[0] * is_dog.mean() + right[1] * (~is_dog).mean()
 
     check(tmp_path, [sums], {"accuracy_poststratified": float(weighed)})
+
+
+def test_drift_figures(tmp_path: Path) -> None:
+    random = np.random.default_rng(12)
+    names = ("age", "pay")
+    reference = {"age": random.normal(40, 9, 3_000), "pay": random.exponential(3, 3_000)}
+    features = [number_feature(n, reference[n], dtype="float64", bins=10) for n in names]
+    features.append(category_feature("plan", random.choice(["a", "b"], 3_000).tolist()))
+    seen = {
+        "age": random.normal(43, 9, 900),
+        "pay": random.exponential(3, 900),
+        "plan": random.choice(np.array([b"a", b"b", b"c"], object), 900),
+    }
+    counts, parts = FeatureCounts(features), [Sums(), Sums()]
+    for feature in features:
+        for sums in parts:
+            feature.declare(sums)
+    for start in range(0, 900, 100):
+        rows = {name: column[start : start + 100] for name, column in seen.items()}
+        counts.observe(rows, parts[start // 100 % 2])
+    expected: dict[str, dict[str, float]] = {}
+    for feature in features:
+        found = np.array(
+            [
+                sum(p.total("feature_bin_total", feature=feature.name, bin=b) for p in parts)
+                for b in feature.bins
+            ]
+        )
+        q, p = (found + 0.5) / (found + 0.5).sum(), np.array(feature.shares)
+        chi = stats.chisquare(q, p).statistic
+        noise = 1 / found.sum() + 1 / 3_000
+        for name, value in {
+            "psi": special.rel_entr(q, p).sum() + special.rel_entr(p, q).sum(),
+            "psi_noise": (len(p) - 1) * noise,
+            "js": distance.jensenshannon(p, q, base=2) ** 2,
+            "chi2": chi / noise,
+            "total_variation": 0.5 * np.abs(q - p).sum(),
+        }.items():
+            expected.setdefault(name, {})[feature.name] = float(value)
+    assert expected["psi"]["pay"] < 3 * expected["psi_noise"]["pay"]
+    assert expected["psi"]["age"] > 3 * expected["psi_noise"]["age"]
+
+    gauges = [
+        {
+            "series": "inferometer_reference_bin_share{"
+            f'job="i",instance="{replica}",model="m",version="1",feature="{f.name}",bin="{b}"}}',
+            "values": f"{share!r}x10",
+        }
+        for replica in range(2)
+        for f in features
+        for b, share in zip(f.bins, f.shares, strict=True)
+    ] + [
+        {
+            "series": "inferometer_reference_rows"
+            f'{{job="i",instance="{replica}",model="m",version="1"}}',
+            "values": "3000x10",
+        }
+        for replica in range(2)
+    ]
+    check(tmp_path, parts, expected, gauges)
+
+
+def test_estimate_figures(tmp_path: Path) -> None:
+    scores = softmax_scores(ROWS, 4, seed=13)
+    task = Multiclass(CLASSES)
+    calibration = Calibration((0.2, 1.0), (0.1, 0.9))
+    parts = [declared(task), declared(task)]
+    for number, sums in enumerate(parts):
+        task.declare_estimate(sums)
+        task.observe(scores[number::2], sums)
+        task.estimate(scores[number::2], calibration, sums)
+    top = 0.1 + (scores.max(axis=1).astype(float) - 0.2)
+    best = scores.argmax(axis=1)
+
+    check(
+        tmp_path,
+        parts,
+        {
+            "accuracy_estimated": float(top.mean()),
+            "precision_estimated": {
+                name: float(top[best == number].mean()) for number, name in enumerate(CLASSES)
+            },
+        },
+    )
+    table = sum(sums.total("estimated_confusion_total") for sums in parts)
+    assert pytest.approx(ROWS) == table
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))

@@ -32,6 +32,7 @@ from serving.runner.isolation import IsolationBudget
 from serving.runner.job import HIGH, LOW, NORMAL, BatchKey, Job
 from serving.runner.limits import ByteBudget, QueueLimits
 from serving.runner.measuring import Measurement
+from serving.runner.profiled import profiled
 from serving.runner.queue import BatchQueue
 from serving.runner.served import BatchMetrics, ServedVersion
 from serving.runner.sizes import BatchSizes
@@ -94,13 +95,14 @@ class Bench:
         )
         metrics = BatchMetrics(self.recorder, model="m", version="1", device="cpu")
         version = ModelVersion("m", "1", "ready", "saved_model", {})
+        measured = unmeasured(version)
         self.served = ServedVersion(
             "m",
             "1",
             self.model,
             metrics,
             {"serving_default": True},
-            Measurement(self.recorder, version, unmeasured(version), lambda: None),
+            Measurement(self.recorder, version, profiled(None, version, measured), lambda: None),
         )
         self.batchers = [
             Batcher(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.quality.estimate import Calibration
 from exporter.quality.features import category_feature, number_feature
-from exporter.quality.profile import Profile, ProfileError, read_profile, write_profile
+from exporter.quality.profile import Profile, ProfileError, Target, read_profile, write_profile
 
 
 def profile() -> Profile:
@@ -19,6 +20,8 @@ def profile() -> Profile:
             number_feature("age", random.normal(40, 9, 1000), dtype="float32", bins=10),
             category_feature("plan", random.choice(["a", "b"], 1000).tolist()),
         ),
+        Target(1.5, 0.0, 3.0),
+        Calibration((0.1, 0.9), (0.2, 0.8)),
         {"accuracy": 0.91},
     )  # fmt: skip
 
@@ -77,6 +80,10 @@ AGE = {
         changed(features=[AGE | {"shares": [0.5, 0.6]}]), changed(features=[AGE | {"kind": "x"}]),
         changed(features=[AGE | {"dtype": "object"}]), changed(features=[AGE | {"low": True}]),
         changed(features=[AGE | {"edges": [float(n) for n in range(20)], "shares": 21 * [1 / 21]}]),
+        changed(target={"mean": 1.0}), changed(calibration=[]),
+        changed(calibration={"score": [0.5, 0.4], "probability": [0.1, 0.2]}),
+        changed(calibration={"score": [0.1, 0.4], "probability": [0.3, 0.2]}),
+        changed(calibration={"score": [0.1], "probability": [1.2]}),
         changed(baseline={"accuracy": "x"}), changed(classes=["\ud800"]),
     ],
     ids=lambda text: repr(text)[:10],
