@@ -44,15 +44,17 @@ check: install ## lint, types, import contracts, and whether METRICS.md is curre
 	$(BIN)/python -m exporter.catalogue --check
 	$(BIN)/python -m grafana --check
 
-# Each Debian package has its command's name; gcc comes without the C library's headers. A package's service must not start: policy-rc.d says so.
-packages: ## install haproxy, prometheus, wrk and gcc where they are missing (as root, on Debian or Ubuntu)
+# Each Debian package has its command's name; gcc comes without the C library's headers, and PostgreSQL's commands
+# are not on PATH. A package's service must not start: policy-rc.d says so.
+packages: ## install haproxy, prometheus, wrk, gcc, redis and postgresql where they are missing (as root, on Debian or Ubuntu)
 	@missing=; \
-	for name in haproxy prometheus wrk gcc; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for name in haproxy prometheus wrk gcc redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \
 	if [ -z "$$missing" ]; then \
 		exit 0; \
 	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "Missing:$$missing. Tests that need HAProxy, Prometheus or a C compiler, and benchmarks,"; \
+		echo "Missing:$$missing. Tests that need them, and benchmarks,"; \
 		echo "which need wrk, are skipped; to run them, first run as root: apt-get install$$missing"; \
 		exit 0; \
 	fi; \

@@ -33,11 +33,16 @@ class FeedbackSettings(BaseModel):
     feedback_max_bytes: int = Field(
         8 * MEBIBYTE, ge=1, description="largest body of a request with labels"
     )
-    feedback_store: Literal["memory", "sqlite"] = Field(
-        "sqlite", description="what makes each label count once: memory of one process, or sqlite"
+    feedback_store: Literal["memory", "sqlite", "redis", "postgres"] = Field(
+        "sqlite",
+        description="what makes each label count once: memory of one process, sqlite on one host;"
+        " redis or postgres for several servers",
     )
     feedback_store_path: Annotated[Path | None, BeforeValidator(none_if_empty)] = Field(
         None, description="file of the sqlite store, on a local disk; default: ends with the server"
+    )
+    feedback_store_url: Secret = Field(
+        None, description="of redis (redis://HOST) or postgres (postgresql://USER@HOST/NAME)"
     )
     feedback_corrections: bool = Field(
         default=False, description="let a second label replace the first of a classification"
@@ -52,5 +57,8 @@ class FeedbackSettings(BaseModel):
             yield "feedback_keys and feedback_keys_file: give one of them"
         if self.feedback_store_path is not None and self.feedback_store != "sqlite":
             yield "feedback_store_path: only the sqlite store has a file"
+        is_remote = self.feedback_store in {"redis", "postgres"}
+        if is_remote != (self.feedback_store_url is not None):
+            yield "feedback_store_url: it belongs to the stores redis and postgres, and to no other"
         if self.feedback_corrections and self.feedback_store == "memory":
             yield "feedback_corrections: the memory store forgets labels, so none can be corrected"

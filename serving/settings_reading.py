@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from serving.errors import SettingsError
 from serving.feedback.keys import read_keys
+from serving.feedback.stores.choice import store_problems
 from serving.feedback.tokens import KeyProblem
 from serving.settings import ENVIRONMENT_PREFIX, EXPORTER_PREFIX, Settings
 
@@ -58,6 +59,7 @@ def _file_problems(settings: Settings) -> Iterable[str]:
         read_keys(settings)
     except KeyProblem as error:
         yield str(error)
+    yield from store_problems(settings)
     store = settings.store_path
     if store and len(os.fsencode(store.absolute())) > MAX_STORE_PATH_BYTES:
         yield (

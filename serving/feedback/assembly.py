@@ -8,17 +8,13 @@ from serving.errors import Loading
 from serving.feedback.measured_versions import MeasuredVersions
 from serving.feedback.preparing import Preparer
 from serving.feedback.service import FeedbackService, Waiting
-from serving.feedback.stores.base import ClaimStore
-from serving.feedback.stores.memory import MemoryStore
-from serving.feedback.stores.sqlite import MOST_CLAIMS, SqliteStore
+from serving.feedback.stores.choice import make_store
 from serving.feedback.tokens import TokenSigner
 from serving.model import ModelVersion
 from serving.model_table import LOADING_RETRY_SECONDS, ModelTable
-from serving.process import store_path_of
 from serving.settings import Settings
 
 DAY_SECONDS = 86_400.0
-STORE_FILE = "feedback.db"
 
 
 class Feedback(NamedTuple):
@@ -55,17 +51,9 @@ def make_feedback(
     )
     service = FeedbackService(
         preparer,
-        _make_store(settings),
+        make_store(settings),
         recorder,
         waiting,
         takes_corrections=settings.feedback_corrections,
     )
     return Feedback(signer, service, versions.follow)
-
-
-def _make_store(settings: Settings) -> ClaimStore:
-    if settings.feedback_store == "memory":
-        return MemoryStore()
-    if settings.feedback_store_path is not None:
-        return SqliteStore(settings.feedback_store_path, most_claims=0)
-    return SqliteStore(store_path_of(settings) / STORE_FILE, most_claims=MOST_CLAIMS)

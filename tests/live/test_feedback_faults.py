@@ -8,12 +8,14 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
+from tests.databases import HAS_REDIS, POSTGRES, free_port, postgres_server, redis_server
 from tests.live.labels import CATS, KEY, declared, send, signed, token_of
 from tests.live.servers import Server, start_server, total, wait_for
 
@@ -236,3 +238,59 @@ def test_labels_need_the_token_that_is_set(models: Path, tmp_path: Path) -> None
         assert "Bearer" == none.headers["WWW-Authenticate"]
         assert 1 == server.value("inferometer_feedback_total")
         assert "sesame" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("database", "name"),
+    [
+        pytest.param(
+            redis_server,
+            "redis",
+            marks=pytest.mark.skipif(not HAS_REDIS, reason="redis-server is not installed"),
+        ),
+        pytest.param(
+            postgres_server,
+            "postgres",
+            marks=pytest.mark.skipif(POSTGRES is None, reason="postgresql is not installed"),
+        ),
+    ],
+)
+def test_servers_that_share_a_database_count_each_label_once(
+    models: Path, tmp_path: Path, database: Any, name: str
+) -> None:
+    port = free_port()
+    half = declared(models, "half", tmp_path, CATS)
+    with ExitStack() as stack:
+        stopped = stack.enter_context(ExitStack())
+        url = stopped.enter_context(database(tmp_path, port=port))
+        arguments = (
+            f"--feedback-keys={KEY}", f"--feedback-store={name}", f"--feedback-store-url={url}",
+            "--feedback-corrections", "--workers=1",
+        )  # fmt: skip
+        servers = []
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            started = start_server({"half": half}, tmp_path / folder, *arguments)
+            servers.append(stack.enter_context(started))
+        first, second = servers
+        tokens = tokens_of(first, 300)
+
+        assert 100 == batch(first, tokens[:100]).json()["counted"]
+        answer = batch(second, tokens[50:200]).json()
+        assert (100, 50) == (answer["counted"], answer["duplicate"])
+        corrected = send(second, tokens[0], "cat")
+        stopped.close()
+        down = batch(first, tokens[200:])
+        alone = send(second, tokens[200], "dog")
+        assert 200 == first.post(HALF, {"instances": [[1, 2]]}).status_code
+        stack.enter_context(database(tmp_path, port=port))
+        again = batch(first, tokens).json()
+
+        assert (200, "corrected") == (corrected[0], corrected[1]["result"])
+        assert (503, 503) == (down.status_code, alone[0])
+        # The one that was corrected is another label now, and is corrected back.
+        assert (100, 199, 1) == tuple(again[n] for n in ("counted", "duplicate", "corrected"))
+        assert (300.0, 300.0, 300.0) == tuple(
+            sum(values) for values in zip(counted(first), counted(second), strict=True)
+        )
+        assert url not in first.log + second.log

@@ -7,15 +7,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+from redis import Redis
 
 from serving.feedback.stores.base import Claim, ClaimStore, ClaimStoreError, Key
 from serving.feedback.stores.memory import MemoryStore
+from serving.feedback.stores.postgres import PostgresStore
+from serving.feedback.stores.redis_store import RedisStore
 from serving.feedback.stores.sqlite import SqliteStore
+from tests.databases import HAS_REDIS, POSTGRES, free_port, postgres_server, redis_server
 
 LATER = int(time.time()) + 1000
 
@@ -24,11 +31,116 @@ def claim(number: int, label: bytes = b"a", *, source: int = 0, expires: int = L
     return Claim(Key(number.to_bytes(16), 0, source), label, expires)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ClaimStore]:
-    opened = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "claims.db")
+needs_redis = pytest.mark.skipif(not HAS_REDIS, reason="redis-server is not installed")
+needs_postgres = pytest.mark.skipif(POSTGRES is None, reason="postgresql is not installed")
+STORES = [
+    "memory",
+    "sqlite",
+    pytest.param("redis", marks=needs_redis),
+    pytest.param("postgres", marks=needs_postgres),
+]
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Start a database when it is first asked for; all tests of this file share it."""
+    with ExitStack() as stack:
+        started: dict[str, str] = {}
+
+        def url(name: str) -> str:
+            if name not in started:
+                folder = tmp_path_factory.mktemp(name)
+                server = redis_server(folder) if name == "redis" else postgres_server(folder)
+                started[name] = stack.enter_context(server)
+            return started[name]
+
+        yield url
+
+
+@pytest.fixture(params=STORES)
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, urls: Callable[[str], str]
+) -> Iterator[ClaimStore]:
+    opened: ClaimStore
+    if request.param == "memory":
+        opened = MemoryStore()
+    elif request.param == "sqlite":
+        opened = SqliteStore(tmp_path / "claims.db")
+    elif request.param == "redis":
+        opened = RedisStore(urls("redis"))
+        Redis.from_url(urls("redis")).flushdb()
+    else:
+        opened = PostgresStore(urls("postgres"))
+        opened.look_up([claim(1).key])
+        with psycopg.connect(urls("postgres"), autocommit=True) as connection:
+            connection.execute("TRUNCATE inferometer_claim")
     yield opened
     opened.close()
+
+
+def test_looking_up_claims_nothing(store: ClaimStore):
+    assert [None, None] == store.look_up([claim(1).key, claim(2).key])
+    assert [None] == store.claim([claim(1, b"x")])
+    assert [b"x", None, None] == store.look_up([claim(1).key, claim(2).key, claim(1, source=1).key])
+    assert [] == store.look_up([])
+
+
+def test_labels_may_be_any_bytes(store: ClaimStore):
+    label = bytes(range(256))
+    assert [None] == store.claim([claim(7, label)])
+    assert [label] == store.claim([claim(7, b"")])
+    assert store.correct(claim(7).key, old=label, new=b"\x00")
+    assert [b"\x00"] == store.look_up([claim(7).key])
+
+
+DATABASES = [
+    pytest.param(redis_server, RedisStore, marks=needs_redis, id="redis"),
+    pytest.param(postgres_server, PostgresStore, marks=needs_postgres, id="postgres"),
+]
+
+
+@pytest.mark.parametrize(("server", "kind"), DATABASES)
+def test_database_that_is_stopped_claims_nothing_and_is_well_afterwards(
+    tmp_path: Path, server: Any, kind: Any
+):
+    port = free_port()
+    with server(tmp_path, port=port) as url:
+        store = kind(url)
+        assert [None, None] == store.claim([claim(1), claim(2)])
+    with pytest.raises(ClaimStoreError):
+        store.claim([claim(2), claim(3)])
+    with pytest.raises(ClaimStoreError):
+        store.look_up([claim(1).key])
+    with pytest.raises(ClaimStoreError):
+        store.correct(claim(1).key, old=b"a", new=b"b")
+    with server(tmp_path, port=port):
+        assert [b"a", None] == store.claim([claim(2), claim(3)])
+    store.close()
+
+
+@needs_postgres
+def test_expired_claims_leave_the_table(urls: Callable[[str], str]):
+    past = int(time.time()) - 10
+    first = PostgresStore(urls("postgres"))
+    first.claim([claim(900 + n, expires=past) for n in range(5)])
+    second = PostgresStore(urls("postgres"))
+    second.claim([claim(999)])
+
+    assert [None] * 5 == second.look_up([claim(900 + n).key for n in range(5)])
+    first.close()
+    second.close()
+
+
+@needs_redis
+def test_claims_of_redis_end_with_their_tokens(urls: Callable[[str], str]):
+    store = RedisStore(urls("redis"))
+    store.claim([claim(800)])
+    store.correct(claim(800).key, old=b"a", new=b"b")
+    redis = Redis.from_url(urls("redis"))
+    (name,) = [key for key in redis.keys("inferometer:label:*") if redis.get(key) == b"b"]
+
+    assert 900 < redis.ttl(name) <= 1000
+    store.close()
 
 
 def test_first_claim_counts_and_later_ones_see_its_label(store: ClaimStore):
