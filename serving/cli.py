@@ -20,6 +20,7 @@ USAGE = """usage: inferometer VERB …
 
   serve      serve models over HTTP, with everything measured
   profile    describe a model's training data, so that drift can be told
+  feedback   send the labels of a file to a server
   exporter   serve the metrics of programs that record into a store directory
 
 inferometer VERB --help tells more; inferometer --version prints the version.
@@ -39,14 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb == "--version":
         print(f"inferometer {__version__}")
         return 0
-    if verb == "exporter":
-        from exporter.__main__ import main as run_exporter
-
-        return run_exporter(arguments[1:])
-    if verb == "serve":
-        return _serve(arguments[1:])
-    if verb == "profile":
-        return _profile(arguments[1:])
+    run = VERBS.get(verb)
+    if run is not None:
+        return run(arguments[1:])
     print(USAGE, end="", file=sys.stderr)
     return 2
 
@@ -58,9 +54,9 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
 
 
-def _has_libraries(verb: str) -> bool:
+def _has_libraries(verb: str, libraries: Sequence[str] = SERVE_LIBRARIES) -> bool:
     """Return whether a verb can do its work; say what is missing."""
-    missing = [name for name in SERVE_LIBRARIES if importlib.util.find_spec(name) is None]
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
     if missing:
         print(
             f"inferometer {verb}: {', '.join(missing)} not installed; "
@@ -70,10 +66,24 @@ def _has_libraries(verb: str) -> bool:
     return not missing
 
 
+def _exporter(arguments: list[str]) -> int:
+    from exporter.__main__ import main as run
+
+    return run(arguments)
+
+
 def _profile(arguments: list[str]) -> int:
     if not _has_libraries("profile"):
         return 1
     from serving.profiling.command import main as run
+
+    return run(arguments)
+
+
+def _feedback(arguments: list[str]) -> int:
+    if not _has_libraries("feedback", ["orjson"]):
+        return 1
+    from serving.importing.command import main as run
 
     return run(arguments)
 
@@ -151,3 +161,11 @@ def _parser() -> argparse.ArgumentParser:
         else:
             parser.add_argument(flag, metavar="VALUE", help=text)
     return parser
+
+
+VERBS = {
+    "serve": _serve,
+    "profile": _profile,
+    "feedback": _feedback,
+    "exporter": _exporter,
+}

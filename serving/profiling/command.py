@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("model", metavar="[NAME=]PATH", help="the model, as it is served")
-    parser.add_argument("--data", required=True, metavar="FILE", help="a .csv, .parquet or .npz")
+    parser.add_argument(
+        "--data", required=True, metavar="FILE", help="a .csv, .ndjson, .parquet or .npz"
+    )
     parser.add_argument("--label", metavar="COLUMN", help="the column or array of labels")
     parser.add_argument("--version", metavar="NUMBER", help="the version (default: the newest)")
     parser.add_argument("--out", metavar="FILE", help="default: reference.json beside the version")

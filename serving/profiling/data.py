@@ -1,7 +1,5 @@
-"""Rows of training data out of files: CSV, Parquet, or arrays of NumPy."""
+"""Rows of training data out of files of rows, or of arrays of NumPy."""
 
-import csv
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -11,9 +9,9 @@ import numpy as np
 
 from serving.errors import DataError
 from serving.model import NUMPY_DTYPES, Signature, TensorSpec
+from serving.row_files import Row, rows_of
 
 SEED = 1
-Row = Mapping[str, Any]
 
 
 class Data(NamedTuple):
@@ -38,7 +36,7 @@ def read_data(
     """
     if file.suffix == ".npz":
         return _of_arrays(file, signature, label=label, most_rows=most_rows)
-    rows = _sample(_rows_of(file), most_rows)
+    rows = _sample(rows_of(file), most_rows)
     if not rows:
         raise DataError(f"{file}: there are no rows")
     columns = [name for name in rows[0] if name != label]
@@ -51,34 +49,6 @@ def read_data(
         for spec in signature.inputs
     }
     return Data(inputs, labels)
-
-
-def _rows_of(file: Path) -> Iterator[Row]:
-    if file.suffix == ".parquet":
-        yield from _parquet_rows(file)
-        return
-    try:
-        with file.open(newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(f"{file}, line {reader.line_num}: not as many values as names")
-                yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: {error}") from error
-
-
-def _parquet_rows(file: Path) -> Iterator[Row]:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise DataError("pyarrow is not installed; run: pip install 'inferometer[parquet]'")
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        for batch in ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
-    except (OSError, ArrowException) as error:
-        raise DataError(f"{file}: {error}") from error
 
 
 def _sample(rows: Iterator[Row], most: int) -> list[Row]:

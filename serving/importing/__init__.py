@@ -1,0 +1,1 @@
+"""`inferometer feedback import`: labels of a file, sent to a server."""
