@@ -14,8 +14,18 @@ import urllib.request
 import numpy as np
 
 from demo import child
-from demo.folder import DIGIT, FOLDER, HELD_OUT, MODEL, PROJECT, SERVER_LOG, STORE, VERSION
-from demo.replay import Replay
+from demo.folder import (
+    DIGIT,
+    FOLDER,
+    HELD_OUT,
+    MODEL,
+    PROJECT,
+    REFERENCE,
+    SERVER_LOG,
+    STORE,
+    VERSION,
+)
+from demo.replay import CALM_SECONDS, Replay
 
 READY_SECONDS = 120
 POLL_SECONDS = 0.2
@@ -110,7 +120,7 @@ def _check_free(port: int) -> None:
 
 
 def _train(stop: Stop) -> None:
-    if VERSION.exists():
+    if REFERENCE.exists():
         print(f"The model is there already: {VERSION}")
         return
     # Without oneDNN's own rounding the same seed gives the same model on every processor.
@@ -162,13 +172,16 @@ Try it from another terminal in this folder:
 
   curl -d @{DIGIT} {server}/v1/models/digits:predict
 
-Sending held-out digits, about {1 / REQUEST_INTERVAL_SECONDS:.0f} requests a second. Ctrl-C ends it.
+Sending held-out digits, about {1 / REQUEST_INTERVAL_SECONDS:.0f} requests a second, and what they
+are some seconds later. After {CALM_SECONDS:.0f} seconds the digits begin to turn, and the model
+begins to err: inferometer_outcomes_total and inferometer_feature_bin_total show it.
+Ctrl-C ends it.
 """)
 
 
 def _replay(server: subprocess.Popen[bytes], port: int, stop: Stop) -> None:
     with np.load(HELD_OUT) as held_out:
-        replay = Replay(port, images=held_out["images"], labels=held_out["labels"])
+        replay = Replay(port, images=held_out["image"], labels=held_out["label"])
     report_at = time.monotonic() + REPORT_SECONDS
     while not stop.wait(REQUEST_INTERVAL_SECONDS):
         if server.poll() is None:
@@ -179,7 +192,8 @@ def _replay(server: subprocess.Popen[bytes], port: int, stop: Stop) -> None:
             report_at += REPORT_SECONDS
             print(
                 f"{replay.requests:,} requests, {replay.failures:,} failed, "
-                f"accuracy {replay.accuracy:.1%}"
+                f"{replay.labelled:,} labels, digits turned by {replay.degrees:.0f} degrees, "
+                f"accuracy since the last line {replay.accuracy_since():.1%}"
             )
     print("Stopping the server")
 

@@ -7,6 +7,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = Path(".demo")
 MODEL = FOLDER / "models" / "digits"
 VERSION = MODEL / "1"
+# What the predictions are, and what digits looked like before anything was served.
+QUALITY = MODEL / "quality.json"
+REFERENCE = VERSION / "reference.json"
 HELD_OUT = FOLDER / "held_out.npz"
 DIGIT = FOLDER / "digit.json"
 SERVER_LOG = FOLDER / "server.log"

@@ -1,16 +1,26 @@
-"""Replays the held-out digits as traffic: one to four rows a request, over both protocols."""
+"""Replays the held-out digits as traffic: one to four rows a request, over both protocols.
+
+What each digit really is, is told some seconds later. After a minute the digits begin to turn, as
+if a camera had slipped.
+"""
 
 import http.client
 import json
+import time
+from collections import deque
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 TIMEOUT_SECONDS = 10
 MOST_ROWS = 4
 # Every fourth request speaks the Open Inference Protocol, the others TensorFlow Serving's.
 OPEN_INFERENCE_EVERY = 4
 SEED = 7
+LABEL_DELAY_SECONDS = 5.0
+CALM_SECONDS, DEGREES_A_SECOND, MOST_DEGREES = 60.0, 1.0, 90.0
+TOKENS = "inferometer_feedback_token"
 
 
 class Replay:
@@ -21,48 +31,86 @@ class Replay:
         self._images = images
         self._labels = labels
         self._random = np.random.default_rng(SEED)
+        self._begun = time.monotonic()
+        # When to send what: the rows' tokens and digits, in order.
+        self._awaited: deque[tuple[float, list[dict[str, Any]]]] = deque()
         self.requests = 0
         self.failures = 0
-        self.rows = 0
-        self.right_rows = 0
+        self.labelled = 0
+        self._rows = 0
+        self._right_rows = 0
 
     @property
-    def accuracy(self) -> float:
-        """The share of answered rows whose most probable digit is the label; 0 without any."""
-        return self.right_rows / self.rows if self.rows else 0.0
+    def degrees(self) -> float:
+        """By how much the digits are turned now."""
+        turning = time.monotonic() - self._begun - CALM_SECONDS
+        return min(MOST_DEGREES, max(0.0, turning * DEGREES_A_SECOND))
+
+    def accuracy_since(self) -> float:
+        """Return the share of right rows since it was last asked for; 0 without any."""
+        accuracy = self._right_rows / self._rows if self._rows else 0.0
+        self._rows = self._right_rows = 0
+        return accuracy
 
     def send(self) -> None:
-        """Ask for some random digits; a refusal or a lost connection is counted, not raised."""
+        """Ask for some random digits, and tell what earlier ones were.
+
+        A refusal or a lost connection is counted, not raised.
+        """
         count = self._random.integers(1, MOST_ROWS, endpoint=True)
         chosen = self._random.choice(len(self._labels), size=count, replace=False)
         ask = (
             self._open_inference if self.requests % OPEN_INFERENCE_EVERY == 0 else self._tf_serving
         )
         self.requests += 1
+        images = self._images[chosen]
+        if self.degrees:
+            turned = ndimage.rotate(images, self.degrees, axes=(1, 2), reshape=False, order=1)
+            images = np.clip(turned, 0, 1)
         try:
-            probabilities = ask(self._images[chosen])
+            probabilities, tokens = ask(images)
+            self._send_labels()
         except (OSError, http.client.HTTPException):
             self._connection.close()  # the next request opens a new one
             self.failures += 1
             return
-        self.rows += len(chosen)
-        self.right_rows += int(np.sum(probabilities.argmax(axis=1) == self._labels[chosen]))
+        digits = self._labels[chosen]
+        items = [
+            {"token": token, "label": int(digit)}
+            for token, digit in zip(tokens, digits, strict=True)
+        ]
+        self._awaited.append((time.monotonic() + LABEL_DELAY_SECONDS, items))
+        self._rows += len(chosen)
+        self._right_rows += int(np.sum(probabilities.argmax(axis=1) == digits))
 
-    def _tf_serving(self, images: np.ndarray) -> np.ndarray:
-        reply = self._post("/v1/models/digits:predict", {"instances": images.tolist()})
-        return np.array(reply["predictions"])
+    def _send_labels(self) -> None:
+        """Send the labels whose time has come."""
+        items: list[dict[str, Any]] = []
+        while self._awaited and self._awaited[0][0] <= time.monotonic():
+            items += self._awaited.popleft()[1]
+        if items:
+            self.labelled += self._post("/v1/feedback/batch", items)["counted"]
 
-    def _open_inference(self, images: np.ndarray) -> np.ndarray:
+    def _tf_serving(self, images: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Return the probabilities, and the rows' feedback tokens."""
+        path = "/v1/models/digits:predict?feedback_tokens=true"
+        reply = self._post(path, {"instances": images.tolist()})
+        return np.array(reply["predictions"]), reply["feedback_tokens"]
+
+    def _open_inference(self, images: np.ndarray) -> tuple[np.ndarray, list[str]]:
         tensor = {
             "name": "image",
             "datatype": "FP32",
             "shape": images.shape,
             "data": images.ravel().tolist(),
         }
-        output = self._post("/v2/models/digits/infer", {"inputs": [tensor]})["outputs"][0]
-        return np.array(output["data"]).reshape(output["shape"])
+        body = {"inputs": [tensor], "parameters": {"feedback_tokens": True}}
+        outputs = {o["name"]: o for o in self._post("/v2/models/digits/infer", body)["outputs"]}
+        output = outputs["probabilities"]
+        probabilities = np.array(output["data"]).reshape(output["shape"])
+        return probabilities, outputs[TOKENS]["data"]
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _post(self, path: str, body: object) -> dict[str, Any]:
         """Return the reply's body. Raises HTTPException when the status is not 200."""
         self._connection.request("POST", path, json.dumps(body))
         response = self._connection.getresponse()

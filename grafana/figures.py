@@ -37,7 +37,9 @@ DEFINITIONS = {
     "FN": 'S[outcomes_total{outcome="fn"}; class]'
     ' - S[outcomes_retracted_total{outcome="fn"}; class]',
     "N": "S[labels_total]",
-    "ACC": "sum by (MV) (TP) / sum by (MV) (TP + FN)",
+    # Rows with several classes have no such figures: subset_accuracy is theirs.
+    "SETS": 'inferometer_confusion_total{predicted="__set__"}',
+    "ACC": "sum by (MV) (TP) / sum by (MV) (TP + FN) unless on (MV) SETS",
     "POS": 'S[score_bin_total{outcome="positive"}; class, bin]',
     "NEG": 'S[score_bin_total{outcome="negative"}; class, bin]',
     "PRED": 'label_replace(S[predictions_total; predicted], "class", "$1", "predicted", "(.*)")',
@@ -109,7 +111,8 @@ FIGURES = {
         (),
         "Matthews correlation, of several classes Gorodkin's R_K; NaN for a constant prediction",
         "(sum by (MV) (TP) * N - sum by (MV) ((TP + FP) * (TP + FN)))"
-        " / sqrt((N ^ 2 - sum by (MV) ((TP + FP) ^ 2)) * (N ^ 2 - sum by (MV) ((TP + FN) ^ 2)))",
+        " / sqrt((N ^ 2 - sum by (MV) ((TP + FP) ^ 2)) * (N ^ 2 - sum by (MV) ((TP + FN) ^ 2)))"
+        " unless on (MV) SETS",
     ),
     "subset_accuracy": Figure(
         (),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 EXPOSED = (
     "Inference-Header-Content-Length, Retry-After, Server-Timing, X-Model-Version,"
-    " X-Prediction-ID, X-Request-ID"
+    " X-Prediction-ID, X-Feedback-Token, X-Request-ID"
 )
 ALLOWED_METHODS = "GET, HEAD, OPTIONS, POST"
 MAX_AGE_SECONDS = "600"

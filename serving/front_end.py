@@ -4,7 +4,7 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import gevent
 from gevent.monkey import get_original
@@ -15,6 +15,7 @@ from serving.app import Application, make_app
 from serving.deadlines import TimeLimits
 from serving.feedback.assembly import make_feedback
 from serving.feedback.keys import written_keys
+from serving.feedback.stores.base import ClaimStoreError
 from serving.gunicorn_server import GunicornServer
 from serving.model_table import ModelTable
 from serving.process import (
@@ -84,6 +85,13 @@ def _scraper(settings: Settings) -> Scraper:
     return Scraper(store_path, collectors, folds=False)
 
 
+def _caught(call: Callable[[], T]) -> tuple[T | None, ClaimStoreError | None]:
+    try:
+        return call(), None
+    except ClaimStoreError as error:
+        return None, error
+
+
 class _GeventWaiting:
     """Has what may take long done by a thread, so that other requests go on meanwhile."""
 
@@ -92,8 +100,11 @@ class _GeventWaiting:
         self._pool = ThreadPool(1)
 
     def blocking(self, call: Callable[[], T]) -> T:
-        found: T = self._pool.apply(call)
-        return found
+        # The pool prints what is raised in it, which is our caller's to tell.
+        found, error = self._pool.apply(_caught, (call,))
+        if error is not None:
+            raise error
+        return cast("T", found)
 
     def pause(self) -> None:
         gevent.sleep(0)

@@ -164,7 +164,7 @@ def merged(tables: Iterable[ModelTable], labels: Mapping[str, Mapping[str, str]]
     for table in known:
         for version in table.served():
             key = (version.model, version.version)
-            if key not in best or _rank(version) < _rank(best[key]):
+            if key not in best or _order(version) < _order(best[key]):
                 best[key] = version
     # A model without versions on one runner has some on another.
     real = {model for model, version in best if version != NO_VERSION}
@@ -187,6 +187,11 @@ def _missing(versions: tuple[ModelVersion, ...]) -> list[ModelVersion]:
     is_served = any(one.state == "ready" for one in versions)
     is_unloaded = all(one.state in {"draining", "unloaded"} for one in versions)
     return [] if is_served or is_unloaded else list(versions)
+
+
+def _order(version: ModelVersion) -> tuple[int, bool]:
+    """Return what makes a version better; a task that ended on one runner has ended on all."""
+    return _rank(version), version.task != "none"
 
 
 def _rank(version: ModelVersion) -> int:

@@ -11,6 +11,7 @@ from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
 from serving.codecs.base import (
     JSON_BYTES_HEADER,
+    TOKEN_OUTPUT,
     Codec,
     DecodedRequest,
     EncodedReply,
@@ -121,6 +122,8 @@ class PredictionService:
         if asks_for_tokens and version.task != "none":
             decoded = decoded._replace(wants_tokens=True)
         wish = self._issuer.wish(version, decoded)
+        if wish.measured is None and TOKEN_OUTPUT not in (decoded.outputs or ()):
+            decoded = decoded._replace(wants_tokens=False)
         request.parsed = time.monotonic_ns()
         call = Call(deadline, decoded.priority or priority)
         version, prediction = self._ask(target, version, wish.request, call)

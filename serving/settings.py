@@ -220,7 +220,7 @@ class Settings(FeedbackSettings):
             *self._version_problems(),
             *self._batch_problems(),
             *self._time_problems(),
-            *self.feedback_problems(),
+            *self.feedback_problems(processes=1 if self.inline else self.workers),
         ]
         if problems:
             raise ValueError("; ".join(problems))

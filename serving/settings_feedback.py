@@ -51,8 +51,13 @@ class FeedbackSettings(BaseModel):
         None, description="bearer token of the feedback routes; unset: anyone may send labels"
     )
 
-    def feedback_problems(self) -> Iterable[str]:
-        """Yield what does not fit together."""
+    def feedback_problems(self, *, processes: int) -> Iterable[str]:
+        """Yield what does not fit together; `processes` take labels."""
+        if self.feedback_store == "memory" and processes > 1:
+            yield (
+                f"feedback_store: memory is one process's own, and there are {processes} workers:"
+                " each would count a label; use sqlite, or --workers 1"
+            )
         if self.feedback_keys is not None and self.feedback_keys_file is not None:
             yield "feedback_keys and feedback_keys_file: give one of them"
         if self.feedback_store_path is not None and self.feedback_store != "sqlite":

@@ -39,14 +39,10 @@ def count_teacher(task: Task, values: Values, label: Label, sums: Sums) -> None:
 
     Raises LabelError for a task that has no classes to agree on.
     """
+    if not task.is_correctable:
+        raise LabelError("a teacher's label needs a task with classes")
     counted = Sums()
     task.count(values, label, counted)
-    outcomes = [
-        (labels["outcome"], amount)
-        for name, labels, amount in counted.amounts()
-        if name == "outcomes_total"
-    ]
-    if not outcomes:
-        raise LabelError("a teacher's label needs a task with classes")
-    is_same = all(outcome == "tp" for outcome, _ in outcomes)
+    wrong = (counted.total("outcomes_total", outcome=outcome) for outcome in ("fp", "fn"))
+    is_same = not any(wrong)
     sums.add("teacher_agreement_total", agree=str(is_same).lower())

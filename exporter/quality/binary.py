@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from exporter.quality import outcomes, score_bins
 from exporter.quality.classes import Classes
+from exporter.quality.errors import ScoreError
 from exporter.quality.scores import Scores, checked, packed, sigmoid, softmax, surprise, unpacked
 from exporter.quality.sums import Sums
 from exporter.quality.task import (
@@ -103,7 +104,7 @@ class Binary:
 
     def count(self, values: Values, label: int, sums: Sums) -> None:
         """Count a labelled row."""
-        score, is_positive = unpacked([values])[0], label == self._positive
+        (score,), is_positive = unpacked([values], 1), label == self._positive
         outcomes.count_outcome(sums, self._classes, self._predicted(score), label)
         sums.add("scored_labels_total")
         sums.add("log_loss_sum_total", surprise(score if is_positive else 1 - score))
@@ -114,7 +115,8 @@ class Binary:
 
     def retract(self, values: Values, label: int, sums: Sums) -> None:
         """Take back the outcomes; losses, bins and the confusion keep the first label."""
-        outcomes.retract_outcome(sums, self._classes, self._predicted(unpacked([values])[0]), label)
+        (score,) = unpacked([values], 1)
+        outcomes.retract_outcome(sums, self._classes, self._predicted(score), label)
 
     def declare(self, sums: Sums) -> None:
         """Make known every series."""
@@ -137,6 +139,8 @@ class Binary:
     def _scores(self, outputs: NDArray[Any]) -> Scores:
         """Return the positive class's scores [n]."""
         scores = outputs.astype(np.float64)
+        if scores.ndim > PAIR or (scores.ndim == PAIR and not 1 <= scores.shape[1] <= PAIR):
+            raise ScoreError(f"a row of shape {list(scores.shape[1:])} is no score of two classes")
         if scores.ndim == PAIR and scores.shape[1] == PAIR:
             both = softmax(scores) if self._are_logits and len(scores) else scores
             return np.asarray(checked(both, sums_to_one=True)[:, self._positive])

@@ -37,6 +37,12 @@ class Classes:
         """Return a class's label value; rare ones of many share one."""
         return self._shown[number]
 
+    def known(self, number: object) -> int:
+        """Return the number of a class. Raises ValueError for what is none."""
+        if type(number) is not int or not 0 <= number < len(self.names):
+            raise ValueError(f"{number!r:.80} is no class")
+        return number
+
     def number_of(self, label: object) -> int:
         """Return the number of the class that a label means: its name or its index.
 
@@ -58,4 +64,9 @@ class Classes:
 
 
 def _quoted(label: object) -> str:
-    return f'"{label[:64]}"' if isinstance(label, str) else json.dumps(label, default=repr)[:64]
+    """Return a label as JSON has it; of what may be large, only what it is."""
+    if isinstance(label, str):
+        return f'"{label[:64]}"'
+    if isinstance(label, list | dict):
+        return "a list" if isinstance(label, list) else "an object"
+    return json.dumps(label)[:64]

@@ -118,8 +118,8 @@ def _number(least: float, most: float) -> Callable[[str, object], float]:
 
 
 def _column(name: str, value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise DeclarationError(f"{name}: a whole number of 0 or more is expected")
+    if type(value) is not int or not 0 <= value < MOST_CLASSES:
+        raise DeclarationError(f"{name}: a whole number from 0 to {MOST_CLASSES - 1} is expected")
     return value
 
 

@@ -163,10 +163,14 @@ class Multiclass:
     def _unpacked(self, values: Values) -> tuple[int, dict[int, float], float]:
         """Return the predicted class, scores by class, and that of any class without one."""
         if len(self._classes) <= MOST_CONFUSED:
-            scores = dict(enumerate(unpacked(values)))
+            scores = dict(enumerate(unpacked(values, len(self._classes))))
             return max(scores, key=lambda number: (scores[number], -number)), scores, 0.0
-        numbers = [int(number) for number, _ in values]
-        best = unpacked([score for _, score in values])
+        numbers = [number for number, _ in values]
+        if len(set(numbers)) != MOST_PACKED or not all(
+            type(number) is int and 0 <= number < len(self._classes) for number in numbers
+        ):
+            raise ValueError(f"{numbers!r:.80} are not {MOST_PACKED} classes")
+        best = unpacked([score for _, score in values], MOST_PACKED)
         scores = dict(zip(numbers, best, strict=True))
         rest = max(0.0, 1 - sum(scores.values())) / (len(self._classes) - len(scores))
         return next(iter(scores)), scores, rest

@@ -80,7 +80,7 @@ class Multilabel:
         if not self._has_scores:
             return
         truth = [float(number in label) for number in range(len(values))]
-        scores = unpacked(values)
+        scores = unpacked(values, len(self._classes))
         pairs = list(zip(scores, truth, strict=True))
         losses = [surprise(score if actual else 1 - score) for score, actual in pairs]
         sums.add("scored_labels_total")
@@ -126,8 +126,9 @@ class Multilabel:
 
     def _predicted(self, values: Values) -> set[int]:
         if not self._has_scores:
-            return set(values)
-        return {number for number, score in enumerate(unpacked(values)) if score > self._threshold}
+            return {self._classes.known(number) for number in values}
+        scores = unpacked(values, len(self._classes))
+        return {number for number, score in enumerate(scores) if score > self._threshold}
 
     def _packed(self, scores: Scores) -> Values:
         if self._has_scores:

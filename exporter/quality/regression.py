@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.quality.errors import LabelError
-from exporter.quality.scores import packed, unpacked
+from exporter.quality.errors import LabelError, ScoreError
+from exporter.quality.scores import packed, unpacked_number
 from exporter.quality.sums import Sums
 from exporter.quality.task import PREDICTION, Values, finite_rows, packed_rows, usable_rows
 
@@ -16,6 +16,7 @@ VALUE = "__value__"
 LEAST_RELATIVE = 1e-9
 SIGNS = ("over", "under")
 FURTHEST = 1e9
+TABLE = 2
 
 
 class Regression:
@@ -54,7 +55,12 @@ class Regression:
         return packed_rows(np.where(is_finite, column, np.nan), packed)
 
     def _column_of(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        return outputs if outputs.ndim == 1 else outputs[:, self._column]
+        if outputs.ndim == 1:
+            return outputs
+        if outputs.ndim > TABLE or outputs.shape[1] <= self._column:
+            shape = list(outputs.shape[1:])
+            raise ScoreError(f"a row of shape {shape} has no column {self._column}")
+        return np.asarray(outputs[:, self._column])
 
     def parse(self, label: object) -> float:
         """Return the number. Raises LabelError for what is none, or is out of range."""
@@ -64,11 +70,11 @@ class Regression:
         if not (self._label_min <= label <= self._label_max):
             expected = f"{self._label_min:g} to {self._label_max:g}"
             raise LabelError(f"label is to be a number from {expected}")
-        return float(label)
+        return float(label) + 0.0  # of -0.0 it makes 0.0, which is the same label
 
     def count(self, values: Values, label: float, sums: Sums) -> None:
         """Count a labelled row."""
-        error, deviation = unpacked([values])[0] - label, label - self._target_mean
+        error, deviation = unpacked_number(values) - label, label - self._target_mean
         sums.observe("absolute_error", [abs(error)])
         sums.add("squared_error_sum_total", error**2)
         sums.add("error_sum_total", abs(error), sign=_sign(error))

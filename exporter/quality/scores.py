@@ -1,7 +1,6 @@
 """A model's scores, checked and made probabilities; and as they travel with a row's token."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,8 @@ def checked(scores: Scores, *, sums_to_one: bool = False) -> Scores:
         off = np.abs(scores.sum(axis=1) - 1).max()
         if off > SUM_TOLERANCE:
             raise ScoreError(f"a row's scores add up to 1 ± {off:g}")
-    return np.clip(scores, 0.0, 1.0)
+    # As tokens carry them, so that a label is judged by the very numbers that were predicted.
+    return np.clip(scores, 0.0, 1.0).astype(np.float32).astype(np.float64)
 
 
 def packed(values: NDArray[Any]) -> list[float]:
@@ -48,10 +48,26 @@ def packed(values: NDArray[Any]) -> list[float]:
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
-def unpacked(values: Sequence[float]) -> list[float]:
-    """Return packed numbers as the float32 that they were."""
+def unpacked(values: object, count: int) -> list[float]:
+    """Return packed scores as the float32 that they were.
+
+    Raises ValueError for what are not so many probabilities: a token of another build.
+    """
+    if (
+        not isinstance(values, list)
+        or len(values) != count
+        or not all(type(one) in {int, float} and 0 <= one <= 1 for one in values)
+    ):
+        raise ValueError(f"{values!r:.80} are not {count} probabilities")
     numbers: list[float] = np.array(values, dtype=np.float32).tolist()
     return numbers
+
+
+def unpacked_number(value: object) -> float:
+    """Return a packed number as the float32 that it was. Raises ValueError for anything else."""
+    if type(value) not in {int, float} or not math.isfinite(float(value)):  # type: ignore[arg-type]
+        raise ValueError(f"{value!r:.80} is no number")
+    return float(np.float32(value))  # type: ignore[arg-type]
 
 
 def surprise(probability: float) -> float:

@@ -24,7 +24,7 @@ class Task(Protocol):
     Raises ScoreError when outputs are not what was declared.
     """
 
-    # Whether `retract` can take back what `count` has counted.
+    # Whether there are classes, whose outcomes `retract` can take back.
     is_correctable: bool
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
@@ -75,8 +75,12 @@ def usable_rows(outputs: NDArray[Any], sums: Sums) -> NDArray[Any]:
 def packed_rows(
     outputs: NDArray[Any], pack: Callable[[NDArray[Any]], Iterable[Values]]
 ) -> list[Values | None]:
-    """Return what `pack` makes of the rows that are finite, None for each of the others."""
-    is_finite = finite_rows(outputs)
+    """Return what `pack` makes of the rows that are finite, None for each of the others.
+
+    Tokens carry float32, in which large numbers are not.
+    """
+    with np.errstate(over="ignore"):
+        is_finite = finite_rows(outputs.astype(np.float32))
     values = iter(pack(outputs[is_finite]))
     return [next(values) if is_good else None for is_good in is_finite]
 

@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from exporter import Recorder
-from serving.errors import Loading
 from serving.feedback.measured_versions import MeasuredVersions
 from serving.feedback.preparing import Preparer
 from serving.feedback.service import FeedbackService, Waiting
 from serving.feedback.stores.choice import make_store
 from serving.feedback.tokens import TokenSigner
 from serving.model import ModelVersion
-from serving.model_table import LOADING_RETRY_SECONDS, ModelTable
+from serving.model_table import ModelTable
 from serving.settings import Settings
 
 DAY_SECONDS = 86_400.0
+# States of which something better may come.
+COMING = frozenset({"loading", "warming"})
 
 
 class Feedback(NamedTuple):
@@ -38,17 +39,12 @@ def make_feedback(
     signer = TokenSigner(keys, max_age_seconds=max_age_seconds)
     versions = MeasuredVersions(recorder)
 
-    def require_known(model: str) -> None:
-        # While a model is being loaded, what is not known may be known in a moment.
-        if model in settings.models and model not in table().newest:
-            raise Loading(
-                f"model {model} is not ready, so its labels cannot be counted yet",
-                retry_after_seconds=LOADING_RETRY_SECONDS,
-            )
+    def may_come(model: str) -> bool:
+        found = table().versions.get(model, ())
+        is_coming = not table().is_known or any(one.state in COMING for one in found)
+        return model in settings.models and is_coming
 
-    preparer = Preparer(
-        signer, versions, max_age_seconds=max_age_seconds, require_known=require_known
-    )
+    preparer = Preparer(signer, versions, max_age_seconds=max_age_seconds, may_come=may_come)
     service = FeedbackService(
         preparer,
         make_store(settings),

@@ -42,7 +42,7 @@ class TokenIssuer:
             or request.signature != measured.signature
             or (request.rows > 1 and not request.wants_tokens)
         ):
-            return Wish(request._replace(outputs=outputs) if outputs else request, None)
+            return Wish(request._replace(outputs=outputs), None)
         if outputs is not None and measured.output not in outputs:
             outputs = (*outputs, measured.output)
         return Wish(request._replace(outputs=outputs), measured)
@@ -59,8 +59,11 @@ class TokenIssuer:
         # Another version may have answered, with a task of its own.
         if measured is None or version.measured is not measured:
             return ()
+        rows = outputs[measured.output]
+        if not rows.ndim or len(rows) != wish.request.rows:
+            return ()  # A model that is not batched may put out anything.
         try:
-            packed = measured.task.pack(outputs[measured.output])
+            packed = measured.task.pack(rows)
         except ScoreError:
             # The runner says so in its log, and has the task taken off the version.
             return ()

@@ -43,10 +43,12 @@ class MeasuredVersions:
                 continue
             current.append(name)
             known = self._known.pop(name, None)
-            if version.task == "none":
+            if version.task == "none" and known is None:
                 continue
-            if known is None or known.measured != measured:
+            # A task that has ended still takes the labels of its tokens.
+            if version.task != "none" and (known is None or known.measured != measured):
                 known = MeasuredVersion(measured, self._declared(name, measured))
+            assert known is not None
             self._known[name] = known
         former = [name for name in self._known if name not in current]
         for name in former[:-MOST_FORMER_VERSIONS]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,8 +20,11 @@ from serving.feedback.tokens import (
     prediction_bytes,
 )
 
+STORE_ERROR = "store_error"
 READABLE, HASHED = b"j", b"h"
 HASH_BYTES = 16
+
+logger = logging.getLogger(__name__)
 
 
 class Refusal(NamedTuple):
@@ -28,6 +32,12 @@ class Refusal(NamedTuple):
 
     result: str
     message: str
+
+
+class _Refused(Exception):
+    def __init__(self, result: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(result, message)
 
 
 class Prepared(NamedTuple):
@@ -52,43 +62,54 @@ class Preparer:
         versions: MeasuredVersions,
         *,
         max_age_seconds: float,
-        require_known: Callable[[str], None],
+        may_come: Callable[[str], bool],
     ) -> None:
-        """`require_known` gets a model's name and raises while its versions cannot be known."""
+        """`may_come` tells whether versions of a model that are not known now may be so soon."""
         self._signer = signer
         self._versions = versions
         self._max_age_seconds = max_age_seconds
-        self._require_known = require_known
+        self._may_come = may_come
 
     def prepare(self, item: Item) -> Prepared | Refusal:
-        """Verify and parse a label. Raises what `require_known` raises."""
+        """Verify and parse a label."""
         try:
             row, age = self._signer.read(item.token)
+            return self._prepared(item, self._version_of(row), row, age)
+        except _Refused as error:
+            return error.refusal
         except ExpiredToken as error:
             return Refusal("expired", str(error))
         except BadToken as error:
             return Refusal("bad_token", str(error))
-        version = self._versions.find(row.model, row.version)
-        if version is None:
-            self._require_known(row.model)
-            name = f"model {row.model[:64]} version {row.version[:64]}"
-            return Refusal("unknown_id", f"{name} is not served here, or has no task")
-        if version.measured.digest != row.declaration:
-            return Refusal("unknown_id", "the token was made under another task or other classes")
-        try:
-            return self._prepared(item, version, row, age)
         except LabelError as error:
             return Refusal("bad_label", str(error))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # The signature is ours and the content is not: the token is of another build.
+            logger.warning("a token has other content than this server's: %s", error)
+            return Refusal("bad_token", "the token has other content than this server's")
+
+    def _version_of(self, row: RowOfPrediction) -> MeasuredVersion:
+        version = self._versions.find(row.model, row.version)
+        if version is None:
+            if self._may_come(row.model):
+                text = f"model {row.model} is being loaded: send the label again"
+                raise _Refused(STORE_ERROR, text)
+            name = f"model {row.model[:64]} version {row.version[:64]}"
+            raise _Refused("unknown_id", f"{name} is not served here, or has no task")
+        if version.measured.digest != row.declaration:
+            text = "the token was made under another task or other classes"
+            raise _Refused("unknown_id", text)
+        return version
 
     def _prepared(
         self, item: Item, version: MeasuredVersion, row: RowOfPrediction, age: float
     ) -> Prepared:
         task, sums = version.measured.task, Sums()
         label = task.parse(item.label)
+        delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
         if item.source:
             count_teacher(task, row.values, label, sums)
         else:
-            delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
             count_label(task, row.values, label, sums, age=age, delay=delay)
         key = Key(prediction_bytes(row.prediction_id), row.row, item.source)
         expires = int(time.time() - age + self._max_age_seconds + AHEAD_SECONDS)

@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol, TypeVar
 from exporter import Recorder
 from exporter.quality import Sums, VersionSeries
 from serving.feedback.items import Item, MalformedItem
-from serving.feedback.preparing import Prepared, Preparer, Refusal, unclaimed
-from serving.feedback.stores.base import ClaimStore, ClaimStoreError
+from serving.feedback.preparing import STORE_ERROR, Prepared, Preparer, Refusal, unclaimed
+from serving.feedback.stores.base import ClaimStore, ClaimStoreError, Key
 
 CHUNK_ITEMS = 64
-STORE_ERROR = "store_error"
+MOST_RACES = 5
 MESSAGES = {
     "conflict": "another label is counted for this row",
     STORE_ERROR: "the label could not be claimed; send it again",
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 
 class StoreDown(Exception):
-    """The store failed: from `outcomes` on, nothing was counted."""
+    """The store failed; `outcomes` are those up to the end of the chunk for which it did."""
 
     def __init__(self, outcomes: list[Outcome]) -> None:
         super().__init__("labels cannot be claimed at the moment; send all of it again")
@@ -72,30 +72,34 @@ class FeedbackService:
         self._waiting = waiting
         self._takes_corrections = takes_corrections
 
+    def pause(self) -> None:
+        """Let other requests run."""
+        self._waiting.pause()
+
     def take(
         self, items: Sequence[Item | MalformedItem], *, is_dry_run: bool = False
     ) -> list[Outcome]:
         """Count labels, and return what came of each, in their order.
 
         A dry run says what would come of them, were each the only one, and counts nothing.
-        Raises StoreDown, and what the preparer raises.
+        Raises StoreDown.
         """
         outcomes: list[Outcome] = []
         for start in range(0, len(items), CHUNK_ITEMS):
-            chunk = items[start : start + CHUNK_ITEMS]
-            prepared = [self._prepared(item) for item in chunk]
+            prepared = [self._prepared(item) for item in items[start : start + CHUNK_ITEMS]]
             claimants = [one for one in prepared if isinstance(one, Prepared)]
+            failure: ClaimStoreError | None = None
             try:
                 found = self._claimed(claimants, is_dry_run=is_dry_run)
             except ClaimStoreError as error:
                 logger.warning("labels cannot be claimed: %s", error)
-                if not is_dry_run:
-                    self._count_results([Outcome(STORE_ERROR)] * len(claimants))
-                raise StoreDown(outcomes) from error
+                found, failure = [STORE_ERROR] * len(claimants), error
             taken = list(self._results(prepared, iter(found)))
             outcomes += taken
             if not is_dry_run:
                 self._count_results(taken)
+            if failure is not None:
+                raise StoreDown(outcomes) from failure
             self._waiting.pause()
         return outcomes
 
@@ -115,16 +119,22 @@ class FeedbackService:
         else:
             held = self._waiting.blocking(lambda: self._store.claim(claims))
         sums: dict[VersionSeries, Sums] = {}
+        # What corrections of this chunk have left in the store.
+        now_held: dict[Key, bytes] = {}
         results = []
-        for one, before in zip(claimants, held, strict=True):
+        for one, found in zip(claimants, held, strict=True):
             mine = sums.setdefault(one.version.series, Sums())
+            before = now_held.get(one.claim.key, found)
             if before is None:
                 mine.update(one.sums)
                 results.append("counted")
             elif before == one.claim.label:
                 results.append("duplicate")
             else:
-                results.append(self._corrected(one, before, mine, is_dry_run=is_dry_run))
+                result = self._corrected(one, before, mine, is_dry_run=is_dry_run)
+                if result == "corrected":
+                    now_held[one.claim.key] = one.claim.label
+                results.append(result)
         if not is_dry_run:
             for series, added in sums.items():
                 series.record(added)
@@ -132,24 +142,33 @@ class FeedbackService:
 
     def _corrected(self, one: Prepared, before: bytes, sums: Sums, *, is_dry_run: bool) -> str:
         """Replace the label that was counted; return `conflict` where that cannot be."""
-        task, old = one.version.measured.task, unclaimed(before)
-        can_be = self._takes_corrections and task.is_correctable and one.is_truth
-        if not can_be or old is None:
+        task = one.version.measured.task
+        if not (self._takes_corrections and task.is_correctable and one.is_truth):
             return "conflict"
-        if not is_dry_run:
+        for _ in range(MOST_RACES):
+            old = unclaimed(before)
+            if old is None:
+                return "conflict"
             try:
-                is_replaced = self._replaced(one, before)
+                if is_dry_run or self._replaced(one, before):
+                    self._count_correction(one, old, sums)
+                    return "corrected"
+                # Another process was faster: what is there now is what is to be replaced.
+                (found,) = self._waiting.blocking(lambda: self._store.look_up([one.claim.key]))
             except ClaimStoreError as error:
                 # The others of the chunk are claimed by now, and must be counted.
                 logger.warning("a label cannot be corrected: %s", error)
                 return STORE_ERROR
-            if not is_replaced:
-                return "conflict"
-        task.retract(one.row.values, old, sums)
+            if found is None or found == one.claim.label:
+                return "duplicate" if found else STORE_ERROR
+            before = found
+        return STORE_ERROR
+
+    def _count_correction(self, one: Prepared, old: object, sums: Sums) -> None:
+        one.version.measured.task.retract(one.row.values, old, sums)
         for name, labels, amount in one.sums.amounts():
             if name == "outcomes_total":
                 sums.add(name, amount, **labels)
-        return "corrected"
 
     def _replaced(self, one: Prepared, before: bytes) -> bool:
         """Return whether the store has taken the new label in place of the old one."""

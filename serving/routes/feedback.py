@@ -8,16 +8,22 @@ from contextlib import contextmanager
 import orjson
 from flask import Blueprint, Response, g, request
 
-from serving.body import TimeLimit
-from serving.errors import InvalidInput, QueueFull, TooLarge
-from serving.feedback.items import Item, MalformedItem, item_of
-from serving.feedback.service import STORE_ERROR, FeedbackService, Outcome, StoreDown
+from serving.body import BodyBudget, TimeLimit
+from serving.errors import InvalidInput, QueueFull
+from serving.feedback.items import MalformedItem, item_of
+from serving.feedback.preparing import STORE_ERROR
+from serving.feedback.reading import items_of
+from serving.feedback.service import FeedbackService, Outcome, StoreDown
 from serving.quoting import quoted
 from serving.routes.bearer import require_bearer
 from serving.routes.json_body import read_whole
 from serving.settings import Settings
 
 AT_ONCE, PATIENCE_SECONDS = 2, 1.0
+# How many bodies may be there for each request that is being answered.
+MOST_WAITING = 4
+# A token and a label are small.
+SINGLE_BYTES = 256 << 10
 MOST_ERRORS = 100
 RETRY_SECONDS = "1"
 COUNTED = ("counted", "duplicate", "corrected")
@@ -38,33 +44,28 @@ def make_blueprint(
     """Return the two views; `time_limit` bounds reading bodies."""
     blueprint = Blueprint("feedback", __name__)
     turn = _Turns().turn
-
-    def body() -> bytes:
-        if settings.feedback_auth_token is not None:
-            require_bearer(settings.feedback_auth_token, "feedback token")
-        return read_whole(time_limit, max_bytes=settings.feedback_max_bytes)
+    body = _Bodies(settings, time_limit).body
 
     @blueprint.post("/v1/feedback")
     def one() -> Response:
-        content = body()
-        try:
-            item = item_of(_json(content))
-        except MalformedItem as error:
-            raise InvalidInput(str(error)) from None
         is_dry_run = _is_dry_run()
-        with turn():
+        with body(min(SINGLE_BYTES, settings.feedback_max_bytes)) as content, turn():
+            try:
+                item = item_of(_json(content))
+            except MalformedItem as error:
+                raise InvalidInput(str(error)) from None
             try:
                 (outcome,) = service.take([item], is_dry_run=is_dry_run)
             except StoreDown as error:
-                outcome = Outcome(STORE_ERROR, str(error))
+                (outcome,) = error.outcomes
         return _single_reply(outcome, is_dry_run=is_dry_run)
 
     @blueprint.post("/v1/feedback/batch")
     def many() -> Response:
-        items = _items(body(), settings.feedback_max_items)
         is_dry_run = _is_dry_run()
         failure = ""
-        with turn():
+        with body(settings.feedback_max_bytes) as content, turn():
+            items = items_of(content, settings.feedback_max_items, service.pause)
             try:
                 outcomes = service.take(items, is_dry_run=is_dry_run)
             except StoreDown as error:
@@ -72,6 +73,28 @@ def make_blueprint(
         return _batch_reply(outcomes, failure, is_dry_run=is_dry_run)
 
     return blueprint
+
+
+class _Bodies:
+    """Reads the bodies of callers who may send labels.
+
+    There is one budget for all of them: whoever sends slowly must not fill the memory.
+    """
+
+    def __init__(self, settings: Settings, time_limit: TimeLimit) -> None:
+        self._auth_token = settings.feedback_auth_token
+        self._time_limit = time_limit
+        self._budget = BodyBudget(AT_ONCE * MOST_WAITING * settings.feedback_max_bytes)
+
+    @contextmanager
+    def body(self, max_bytes: int) -> Iterator[bytes]:
+        if self._auth_token is not None:
+            require_bearer(self._auth_token, "feedback token")
+        held = self._budget.hold()
+        try:
+            yield read_whole(self._time_limit, max_bytes=max_bytes, held=held)
+        finally:
+            held.release()
 
 
 class _Turns:
@@ -106,42 +129,6 @@ def _json(content: bytes) -> object:
         raise InvalidInput(f"the body is not JSON: {error.msg}") from None
 
 
-def _items(content: bytes, most: int) -> list[Item | MalformedItem]:
-    """Return the labels of a JSON array or of lines of JSON."""
-    if content.lstrip()[:1] == b"[":
-        documents = _json(content)
-        assert isinstance(documents, list)
-        _require_few(len(documents), most)
-        return [_item(document) for document in documents]
-    if not content.strip():
-        raise InvalidInput("the body is empty")
-    if content.lstrip()[:1] != b"{":
-        raise InvalidInput("the body must be a JSON array, or a JSON object a line")
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    _require_few(len(lines), most)
-    return [_item_of_line(line) for line in lines]
-
-
-def _require_few(found: int, most: int) -> None:
-    if found > most:
-        raise TooLarge(f"{found:,} labels in one request; the limit is {most:,}: split it")
-
-
-def _item_of_line(line: bytes) -> Item | MalformedItem:
-    try:
-        document = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return MalformedItem(f"the line is not JSON: {error.msg}")
-    return _item(document)
-
-
-def _item(document: object) -> Item | MalformedItem:
-    try:
-        return item_of(document)
-    except MalformedItem as error:
-        return error
-
-
 def _single_reply(outcome: Outcome, *, is_dry_run: bool) -> Response:
     status = STATUSES[outcome.result]
     document: dict[str, object] = {"result": outcome.result}
@@ -150,14 +137,14 @@ def _single_reply(outcome: Outcome, *, is_dry_run: bool) -> Response:
     if is_dry_run:
         document["dry_run"] = True
     if outcome.message:
-        document |= {"error": outcome.message, "request_id": g.request_id}
+        document |= {"error": _text(outcome.message), "request_id": g.request_id}
     return _reply(document, status)
 
 
 def _batch_reply(outcomes: Sequence[Outcome], failure: str, *, is_dry_run: bool) -> Response:
     counts = Counter(outcome.result for outcome in outcomes)
     rejected = [
-        {"index": index, "result": outcome.result, "error": outcome.message}
+        {"index": index, "result": outcome.result, "error": _text(outcome.message)}
         for index, outcome in enumerate(outcomes)
         if outcome.result not in COUNTED
     ]
@@ -175,7 +162,11 @@ def _batch_reply(outcomes: Sequence[Outcome], failure: str, *, is_dry_run: bool)
     return _reply(document, 422 if is_all_refused else 200)
 
 
+def _text(message: str) -> str:
+    """Return a message without what UTF-8 cannot hold, which tokens and labels may."""
+    return message.encode("utf-8", "replace").decode()
+
+
 def _reply(document: dict[str, object], status: int) -> Response:
-    # Tokens and labels in messages may hold what UTF-8 cannot.
     headers = {"Retry-After": RETRY_SECONDS} if status == STATUSES[STORE_ERROR] else {}
     return Response(orjson.dumps(document), status, headers, content_type="application/json")

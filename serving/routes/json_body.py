@@ -3,7 +3,7 @@
 import orjson
 from flask import request
 
-from serving.body import BodyBudget, BodyLimits, TimeLimit, read_body
+from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
 from serving.errors import InvalidInput
 from serving.quoting import kind_of
 
@@ -16,7 +16,7 @@ def json_object(time_limit: TimeLimit) -> dict[str, object]:
 
     Raises what `read_body` raises, and InvalidInput.
     """
-    body = read_whole(time_limit, max_bytes=MAX_BYTES)
+    body = read_whole(time_limit, max_bytes=MAX_BYTES, held=BodyBudget(MAX_BYTES).hold())
     if not body.strip():
         return {}
     try:
@@ -28,13 +28,13 @@ def json_object(time_limit: TimeLimit) -> dict[str, object]:
     return document
 
 
-def read_whole(time_limit: TimeLimit, *, max_bytes: int) -> bytes:
+def read_whole(time_limit: TimeLimit, *, max_bytes: int, held: HeldBytes) -> bytes:
     """Return the present request's body. Raises what `read_body` raises."""
     return bytes(
         read_body(
             request.environ,
             limits=BodyLimits(max_bytes, max_bytes),
-            held=BodyBudget(max_bytes).hold(),
+            held=held,
             time_limit=time_limit,
             seconds=SECONDS,
         ).content

@@ -72,8 +72,8 @@ def _resolved(declaration: Declaration, version: ModelVersion) -> Measured:
     allowed = NUMBERS if declaration.task == "regression" else FLOATS
     if spec.datatype not in allowed:
         raise DeclarationError(f'output "{spec.name}" is {spec.datatype}; numbers are expected')
-    if spec.row_shape is None:
-        raise DeclarationError(f'output "{spec.name}" has no known number of dimensions')
+    if spec.row_shape is None or not spec.shape:
+        raise DeclarationError(f'output "{spec.name}" has no rows, or unknown dimensions')
     shape = tuple(None if size < 0 else size for size in spec.row_shape)
     known = replace(declaration, signature=signature.name, output=spec.name)
     return Measured(known, signature.name, spec.name, shape)

@@ -25,23 +25,28 @@ logger = logging.getLogger(__name__)
 
 
 class Rows(NamedTuple):
-    """What is to be counted of a batch: the measured output, and the inputs if they are profiled.
+    """What is to be counted of a batch: outputs, and the inputs if they are profiled.
 
-    First dimensions are rows, without padding.
+    First dimensions are `size`, without padding. Of a version with a task the outputs are the
+    measured one alone.
     """
 
-    outputs: np.ndarray
+    size: int
+    outputs: Mapping[str, np.ndarray]
     inputs: Mapping[str, np.ndarray]
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What rows must have in common to be counted together."""
-        return tuple((array.dtype, array.shape[1:]) for array in self.arrays)
+        return (
+            *self.outputs,
+            *((array.dtype, array.shape[1:]) for array in self.arrays),
+        )
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All arrays."""
-        return (self.outputs, *self.inputs.values())
+        return (*self.outputs.values(), *self.inputs.values())
 
 
 class Measurement:
@@ -84,20 +89,27 @@ class Measurement:
         if self._reference is not None:
             named = zip(self._inputs, inputs, strict=True)
             seen = {name: array[:rows] for name, array in named}
-        if not self._measured.output or self._is_refused:
-            return Rows(_finiteness(outputs, rows), seen)
         # A version that is not batched may put out anything.
-        array = outputs[self._measured.output]
-        return Rows(array[:rows], seen) if array.ndim and len(array) >= rows else None
+        found = {
+            name: array[:rows]
+            for name, array in outputs.items()
+            if self._measured.output in ("", name) and array.ndim and len(array) >= rows
+        }
+        if self._measured.output and not found:
+            return None
+        return Rows(rows, found, seen)
 
     def count(self, rows: Rows) -> None:
         """Count rows."""
         sums = Sums()
         try:
-            task = self._without_task if self._is_refused else self._measured.task
-            task.observe(rows.outputs, sums)
+            outputs = None
+            if self._measured.output and not self._is_refused:
+                outputs = rows.outputs[self._measured.output]
+                self._measured.task.observe(outputs, sums)
+            else:
+                self._without_task.observe(_finiteness(rows), sums)
             if self._reference is not None:
-                outputs = None if self._is_refused else rows.outputs
                 self._reference.observe(rows.inputs, outputs, sums)
         except ScoreError as error:
             # Outputs of another kind than was declared would be counted wrongly for ever.
@@ -136,7 +148,7 @@ class Uncounted:
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.setdefault(measurement, []).append(rows)
-        self._rows += len(rows.outputs)
+        self._rows += rows.size
         self._bytes += sum(array.nbytes for array in rows.arrays)
 
     def count_due(self) -> None:
@@ -163,21 +175,22 @@ def _joined(parts: list[Rows]) -> list[Rows]:
 
 
 def _concatenated(parts: list[Rows]) -> Rows:
-    names = parts[0].inputs.keys()
+    first = parts[0]
     return Rows(
-        np.concatenate([part.outputs for part in parts]),
-        {name: np.concatenate([part.inputs[name] for part in parts]) for name in names},
+        sum(part.size for part in parts),
+        {name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
+        {name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs},
     )
 
 
-def _finiteness(outputs: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+def _finiteness(rows: Rows) -> np.ndarray:
     """Return 0 for each row whose outputs are finite, NaN for the others."""
     numbers = [
-        array[:rows].reshape(rows, -1)
-        for array in outputs.values()
-        if is_countable(array) and len(array) >= rows and array.dtype.kind == "f"
+        array.reshape(rows.size, -1)
+        for array in rows.outputs.values()
+        if is_countable(array) and array.dtype.kind == "f"
     ]
     if not numbers:
-        return np.zeros(rows)
+        return np.zeros(rows.size)
     is_finite = np.logical_and.reduce([np.isfinite(array).all(axis=1) for array in numbers])
     return np.where(is_finite, 0.0, np.nan)

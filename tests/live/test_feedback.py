@@ -1,6 +1,7 @@
 """Tokens and labels on a real server: the rows of the checklist, and what else may be sent."""
 
 import base64
+import gzip
 import hmac
 import json
 import zlib
@@ -185,6 +186,13 @@ def test_52_label_of_a_number_cannot_be_corrected(server: Server, moved: dict[st
     moved.update({"label_delay_seconds_count": 1.0, "absolute_error_count": 1.0})
 
 
+def nested(depth: int) -> Any:
+    label: Any = "dog"
+    for _ in range(depth):
+        label = [label]
+    return label
+
+
 def refused_labels(server: Server) -> list[tuple[Any, int, str, str]]:
     """Return bodies, each with status, result and message."""
     token = token_of(server, "half", [2, 4])
@@ -199,7 +207,7 @@ def refused_labels(server: Server) -> list[tuple[Any, int, str, str]]:
         ((7, "dog"), 422, "bad_token", "string"),
         ((token.replace("i1.", "i0.", 1), "dog"), 422, "bad_token", "no feedback token"),
         ((token.replace(ours, "ffffff", 1), "dog"), 422, "bad_token", "does not have"),
-        (("i1." + "x" * (1 << 20), "dog"), 422, "bad_token", "65536"),
+        (("i1." + "x" * 100_000, "dog"), 422, "bad_token", "65536"),
         ((f"i1.{ours}..{bomb[:60_000]}.aaaaaa.bbbb", "dog"), 422, "bad_token", "altered"),
         ((signed(token, key="x" * 40), "dog"), 422, "bad_token", "altered"),
         ((signed(token, row=-1), "dog"), 422, "bad_token", "content"),
@@ -213,6 +221,15 @@ def refused_labels(server: Server) -> list[tuple[Any, int, str, str]]:
         ((signed(token, model="other"), "dog"), 404, "unknown_id", "other"),
         ((signed(token, declaration="000000"), "dog"), 404, "unknown_id", "another task"),
         ((token, "dgo"), 422, "bad_label", 'label "dgo" is not a class; there are: cat, dog'),
+        ((signed(token, values=7), "dog"), 422, "bad_token", "other content"),
+        ((signed(token, values=True), "dog"), 422, "bad_token", "other content"),
+        ((signed(token, values=None), "dog"), 422, "bad_token", "other content"),
+        ((signed(token, values=[0.5]), "dog"), 422, "bad_token", "other content"),
+        ((signed(token, values="x"), "dog"), 422, "bad_token", "other content"),
+        ((signed(number, values={}), 1.0), 422, "bad_token", "other content"),
+        ((signed(number, values=1e300), 1.0), 422, "bad_token", "other content"),
+        ((token, nested(900)), 422, "bad_label", "label a list is neither"),
+        ((token, "dog", {"labelled_at": "x", "source": "teacher"}), 422, "bad_label", "2026"),
         ((token, 2), 422, "bad_label", "label 2 is not a class"),
         ((token, 1.0), 422, "bad_label", "neither"),
         ((token, None), 422, "bad_label", "neither"),
@@ -343,6 +360,47 @@ def test_55_batch_counts_what_it_can(
     moved.update({"duplicate": 1.0, "expired": 1.0, "bad_label": 1.0, "outcomes_total": 3.0})
 
 
+def test_corrections_of_one_batch_follow_each_other(
+    server: Server, moved: dict[str, float]
+) -> None:
+    token = token_of(server, "half", [2, 4])
+    labels = ["dog", "cat", "cat", "dog", "dog", "cat"]
+
+    answer = server.post("/v1/feedback/batch", [{"token": token, "label": one} for one in labels])
+
+    expected = {"counted": 1, "duplicate": 2, "corrected": 3, "rejected": 0}
+    assert expected == {name: answer.json()[name] for name in expected}
+    moved.update(COUNTED | {"duplicate": 2.0, "corrected": 3.0})
+    # A right label is one outcome, a wrong one two: dog, cat, dog, cat, and all but the last back.
+    moved.update({"outcomes_total": 6.0, "outcomes_retracted_total": 4.0})
+
+
+def test_zero_has_no_sign(server: Server) -> None:
+    token = token_of(server, "log", 1.0)
+
+    assert [(200, "counted"), (200, "duplicate")] == [
+        _result(send(server, token, zero)) for zero in (0.0, -0.0)
+    ]
+
+
+HEAVY = [
+    pytest.param(b"[" + b"[]," * 2_000_000 + b"[]]", id="lists"),
+    pytest.param(b"{" + b"\n" * 7_000_000, id="newlines"),
+    pytest.param(b"[" + b"{}," * 2_000_000 + b"{}]", id="objects"),
+    pytest.param(b"[" * 7_000_000, id="brackets"),
+]
+
+
+@pytest.mark.parametrize("body", HEAVY)
+def test_heavy_bodies_are_refused_at_once(server: Server, body: bytes) -> None:
+    answer = server.post(
+        "/v1/feedback/batch", gzip.compress(body, 1), headers={"Content-Encoding": "gzip"}
+    )
+
+    assert answer.status_code in {400, 413, 422}
+    assert answer.elapsed.total_seconds() < 5
+
+
 def test_55_broken_lines_leave_the_others(server: Server) -> None:
     token = token_of(server, "half", [2, 4])
     lines = (
@@ -379,9 +437,10 @@ def test_56_too_much_counts_nothing(server: Server, moved: dict[str, float]) -> 
 
     many = server.post("/v1/feedback/batch", [item] + [{}] * 10_000)
     large = server.post("/v1/feedback/batch", [item | {"label": "x" * (9 << 20)}])
+    single = server.post("/v1/feedback", item | {"label": "x" * (1 << 20)})
 
-    assert [(413, "too_large")] * 2 == [
-        (answer.status_code, answer.json()["reason"]) for answer in (many, large)
+    assert [(413, "too_large")] * 3 == [
+        (answer.status_code, answer.json()["reason"]) for answer in (many, large, single)
     ]
     assert {} == moved
 

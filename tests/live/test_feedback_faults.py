@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -222,6 +224,104 @@ def test_wrong_declaration_leaves_the_version_before(models: Path, tmp_path: Pat
 
             assert "1" == server.post(HALF, '{"instances":[[2,4]]}').headers["X-Model-Version"]
             assert f"quality.json: {message}" in server.log
+
+
+SHAPES = {
+    # Outputs that are declared a regression and are none, or not always.
+    "scalar": {"task": "regression"},
+    "wide": {"task": "regression", "target_column": 5},
+    "longer": {"task": "regression"},
+}
+
+
+@pytest.fixture(scope="module")
+def odd_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("odd")
+    subprocess.run([sys.executable, "-c", ODD_MODELS, folder], check=True, capture_output=True)
+    for name, declaration in SHAPES.items():
+        (folder / name / "quality.json").write_text(json.dumps(declaration))
+    return folder
+
+
+ODD_MODELS = """
+import sys, tensorflow as tf
+spec = [tf.TensorSpec([None], tf.float32, name="x")]
+wide = [tf.TensorSpec([None, None], tf.float32, name="x")]
+for name, signature, function in (
+    ("scalar", spec, lambda x: {"y": tf.reduce_sum(x)}),
+    ("wide", wide, lambda x: {"y": x * 1.0}),
+    ("longer", spec, lambda x: {"y": tf.concat([x, x[:1]], axis=0)}),
+):
+    module = tf.Module()
+    module.serve = tf.function(function, input_signature=signature)
+    tf.saved_model.save(module, f"{sys.argv[1]}/{name}/1", signatures=module.serve)
+"""
+
+
+def test_outputs_of_other_shapes_are_served_without_tokens(
+    odd_models: Path, tmp_path: Path
+) -> None:
+    served = {name: odd_models / name for name in ("wide", "longer")}
+    with start_server(served, tmp_path) as server:
+        wide = server.predict("wide", {"instances": [[1.0, 2.0]]})
+        good = server.predict("wide", {"instances": [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]})
+        longer = server.post(
+            "/v2/models/longer/infer",
+            {
+                "inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}],
+                "parameters": {"feedback_tokens": True},
+            },
+        )
+
+        assert (200, 200, 200) == tuple(one.status_code for one in (wide, good, longer))
+        assert "X-Feedback-Token" not in wide.headers
+        assert [1.0, 2.0, 1.0] == longer.json()["outputs"][0]["data"]
+    with start_server({"scalar": odd_models / "scalar"}, tmp_path, waits=False) as server:
+        state = {"model": "scalar", "state": "failed"}
+        wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "it was refused")
+        assert "has no rows" in server.log
+
+
+def test_label_of_a_model_that_does_not_load_keeps_no_other_waiting(
+    models: Path, tmp_path: Path
+) -> None:
+    served = {
+        "half": declared(models, "half", tmp_path / "half", CATS),
+        "bad": declared(models, "half", tmp_path / "bad", CATS),
+    }
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    key = f"--feedback-keys={KEY}"
+    with start_server(served, tmp_path / "a", key) as server:
+        tokens = tokens_of(server, 200)
+        bad = token_of(server, "bad", [2, 4])
+    (served["bad"] / "1" / "saved_model.pb").write_bytes(b"broken")
+    (served["bad"] / "quality.json").unlink()
+    with start_server(served, tmp_path / "b", key, waits=False) as server:
+        state = {"model": "bad", "state": "failed"}
+        wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "it has failed")
+        wait_for(
+            lambda: server.post(HALF, '{"instances":[[2,4]]}').status_code == 200, "half is ready"
+        )
+
+        answer = batch(server, [*tokens[:100], bad, *tokens[100:]])
+
+        assert (200, 200) == (answer.status_code, answer.json()["counted"])
+        assert [(100, "unknown_id")] == [
+            (error["index"], error["result"]) for error in answer.json()["errors"]
+        ]
+
+
+def test_server_leaves_nothing_behind_and_starts_again(models: Path, tmp_path: Path) -> None:
+    port = f"--port={free_port()}"
+    for _ in range(2):
+        folder = tmp_path / "store"
+        with serving(models, tmp_path, port, f"--store-path={folder}") as server:
+            assert 3 == batch(server, tokens_of(server, 3)).json()["counted"]
+            assert (folder / "feedback.keys").stat().st_mode & 0o777 == 0o600
+        assert 0 == server.process.returncode
+        assert not folder.exists()
+        shutil.rmtree(tmp_path / "half")
 
 
 def test_labels_need_the_token_that_is_set(models: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import psycopg
 from serving.feedback.stores.base import Claim, ClaimStoreError, Key
 
 TIMEOUT_SECONDS = 2
-TIDY_SECONDS, MOST_DELETED = 60.0, 1_000
+# How many claims that have expired are deleted for each that is made, and at least.
+DELETED_FOR_EACH, LEAST_DELETED = 2, 16
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS inferometer_claim (
     id bytea NOT NULL, "row" integer NOT NULL, source smallint NOT NULL,
@@ -57,7 +58,6 @@ class PostgresStore:
         self._url = url
         self._lock = threading.Lock()
         self._connection: psycopg.Connection | None = None
-        self._tidied_at = 0.0
 
     def claim(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Claim all in one transaction; return for each the label that was there."""
@@ -67,9 +67,8 @@ class PostgresStore:
         with self._transaction() as connection:
             new = {Key(*row) for row in connection.execute(INSERT, _columns(first.values()))}
             held = self._labels(connection, [key for key in first if key not in new])
-            if time.monotonic() - self._tidied_at > TIDY_SECONDS:
-                self._tidied_at = time.monotonic()
-                connection.execute(DELETE, (int(time.time()), MOST_DELETED))
+            most = DELETED_FOR_EACH * len(claims) + LEAST_DELETED
+            connection.execute(DELETE, (int(time.time()), most))
         found = []
         for one in claims:
             found.append(None if one.key in new else held[one.key])

@@ -11,9 +11,11 @@ from pathlib import Path
 from serving.feedback.stores.base import Claim, ClaimStoreError, Key
 
 MOST_CLAIMS = 200_000
+# Of how many processes each may think that the room is its own.
+PROCESSES = 8
 BUSY_SECONDS = 0.25
-# Between two looks for what has expired, and how much of it is deleted at once.
-TIDY_SECONDS, MOST_DELETED = 60.0, 1_000
+# How many claims that have expired are deleted for each that is made, and at least.
+DELETED_FOR_EACH, LEAST_DELETED = 2, 16
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS claim (
     id BLOB NOT NULL, row INTEGER NOT NULL, source INTEGER NOT NULL,
@@ -25,27 +27,27 @@ CREATE INDEX IF NOT EXISTS claim_expires ON claim (expires);
 
 
 class SqliteStore:
-    """Remembers claims until they expire, and no more than the newest of them.
+    """Remembers claims until they expire; when it is full it takes no new ones.
 
     One connection, opened at the first use and so after any fork, behind a lock.
     """
 
     def __init__(self, path: Path, most_claims: int = MOST_CLAIMS) -> None:
-        """Open nothing yet; 0 keeps all that have not expired."""
+        """Open nothing yet; 0 is no limit."""
         self._path = path
         self._most_claims = most_claims
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._tidied_at = 0.0
+        # Which file the connection is to, and how many claims it is thought to hold.
+        self._file: tuple[int, int] | None = None
+        self._room = 0
 
     def claim(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Claim all in one transaction; return for each the label that was there."""
         with self._transaction() as connection:
-            found = [_claim(connection, each) for each in claims]
-            if time.monotonic() - self._tidied_at > TIDY_SECONDS:
-                self._tidied_at = time.monotonic()
-                self._tidy(connection)
-            return found
+            _delete_expired(connection, DELETED_FOR_EACH * len(claims) + LEAST_DELETED)
+            self._require_room(connection, len(claims))
+            return [_claim(connection, each) for each in claims]
 
     def look_up(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Return the label of each key, None where there is none."""
@@ -80,7 +82,26 @@ class SqliteStore:
                 raise ClaimStoreError(f"{self._path.name}: {error}") from error
             undo.pop_all()
 
+    def _require_room(self, connection: sqlite3.Connection, claims: int) -> None:
+        """Raise ClaimStoreError where so many claims might not fit.
+
+        Counting is slow, so it is done when what was free then may be used up, by whomever.
+        """
+        if not self._most_claims:
+            return
+        self._room -= claims * PROCESSES
+        if self._room < 0:
+            (present,) = connection.execute("SELECT count(*) FROM claim").fetchone()
+            self._room = self._most_claims - present - claims
+        if self._room < 0:
+            raise ClaimStoreError(
+                f"{self._path.name} holds its {self._most_claims:,} labels; a file of its own"
+                " (feedback_store_path) has no such limit"
+            )
+
     def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and _identity(self._path) != self._file:
+            self._drop()  # Somebody has taken the file away: another one is there, or none.
         if self._connection is None:
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -89,6 +110,7 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(SCHEMA)
+            self._file = _identity(self._path)
         return self._connection
 
     def _drop(self) -> None:
@@ -97,20 +119,22 @@ class SqliteStore:
                 self._connection.close()
             self._connection = None
 
-    def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Delete some of what has expired, or is too much."""
-        connection.execute(
-            "DELETE FROM claim WHERE (id, row, source) IN"
-            " (SELECT id, row, source FROM claim WHERE expires < ? ORDER BY expires LIMIT ?)",
-            (int(time.time()), MOST_DELETED),
-        )
-        if self._most_claims:
-            (present,) = connection.execute("SELECT count(*) FROM claim").fetchone()
-            connection.execute(
-                "DELETE FROM claim WHERE (id, row, source) IN"
-                " (SELECT id, row, source FROM claim ORDER BY expires LIMIT ?)",
-                (max(0, present - self._most_claims),),
-            )
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file lies at a path; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _delete_expired(connection: sqlite3.Connection, most: int) -> None:
+    connection.execute(
+        "DELETE FROM claim WHERE (id, row, source) IN"
+        " (SELECT id, row, source FROM claim WHERE expires < ? ORDER BY expires LIMIT ?)",
+        (int(time.time()), most),
+    )
 
 
 def _claim(connection: sqlite3.Connection, claim: Claim) -> bytes | None:

@@ -181,14 +181,54 @@ def test_of_two_corrections_at_once_one_is_made(store: ClaimStore):
         assert Counter(made) == {True: 1, False: 7}
 
 
-def test_no_more_than_the_newest_are_kept(tmp_path: Path):
-    memory, file = MemoryStore(most_claims=3), SqliteStore(tmp_path / "c.db", most_claims=3)
-    for each in (memory, file):
-        each.claim([claim(n, expires=LATER + n) for n in range(5)])
-        # The two oldest are forgotten, so that they are new again.
-        expected = [None, None, b"a", b"a", b"a"]
-        assert expected == each.claim([claim(n, expires=LATER + n) for n in range(5)])
-    file.close()
+def test_memory_keeps_the_newest():
+    memory = MemoryStore(most_claims=3)
+    memory.claim([claim(n) for n in range(5)])
+    # The two oldest are forgotten, so that they are new again.
+    assert [None, None, b"a", b"a", b"a"] == memory.claim([claim(n) for n in range(5)])
+
+
+def test_file_that_is_full_takes_no_new_claims_and_forgets_none(tmp_path: Path):
+    path = tmp_path / "claims.db"
+    first, second = (SqliteStore(path, most_claims=100) for _ in range(2))
+    past = int(time.time()) - 1
+    first.claim([claim(n) for n in range(60)])
+    second.claim([claim(n, expires=past) for n in range(60, 90)])
+    for store in (first, second):
+        with pytest.raises(ClaimStoreError, match="holds its 100 labels"):
+            store.claim([claim(n) for n in range(200, 300)])
+        assert [b"a"] * 60 == store.look_up([claim(n).key for n in range(60)])
+    # What has expired makes room.
+    assert [None] * 30 == second.claim([claim(n) for n in range(60, 90)])
+    first.close()
+    second.close()
+
+
+def test_file_that_is_taken_away_is_noticed_by_all(tmp_path: Path):
+    path = tmp_path / "claims.db"
+    first, second = (SqliteStore(path) for _ in range(2))
+    first.claim([claim(1)])
+    second.claim([claim(2)])
+    for name in ("claims.db", "claims.db-wal", "claims.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+
+    assert [None] == first.claim([claim(1)])
+    assert [b"a"] == second.claim([claim(1)])
+    first.close()
+    second.close()
+
+
+def test_expired_claims_go_as_fast_as_new_ones_come(tmp_path: Path):
+    store = SqliteStore(tmp_path / "claims.db", most_claims=0)
+    past = int(time.time()) - 1
+    for start in range(0, 2_000, 50):
+        store.claim([claim(n, expires=past) for n in range(start, start + 50)])
+
+    assert (
+        sum(label is not None for label in store.look_up([claim(n).key for n in range(2_000)]))
+        <= 50
+    )
+    store.close()
 
 
 def test_what_has_expired_is_forgotten(tmp_path: Path):
