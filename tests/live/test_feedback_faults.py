@@ -261,8 +261,13 @@ for name, signature, function in (
 def test_outputs_of_other_shapes_are_served_without_tokens(
     odd_models: Path, tmp_path: Path
 ) -> None:
-    served = {name: odd_models / name for name in ("wide", "longer")}
-    with start_server(served, tmp_path) as server:
+    served = {name: odd_models / name for name in SHAPES}
+    with start_server(served, tmp_path, waits=False) as server:
+        state = {"model": "scalar", "state": "failed"}
+        wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "it was refused")
+        wait_for(
+            lambda: server.value("inferometer_model_state", state="ready") == 2, "others are ready"
+        )
         wide = server.predict("wide", {"instances": [[1.0, 2.0]]})
         good = server.predict("wide", {"instances": [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]})
         longer = server.post(
@@ -276,9 +281,6 @@ def test_outputs_of_other_shapes_are_served_without_tokens(
         assert (200, 200, 200) == tuple(one.status_code for one in (wide, good, longer))
         assert "X-Feedback-Token" not in wide.headers
         assert [1.0, 2.0, 1.0] == longer.json()["outputs"][0]["data"]
-    with start_server({"scalar": odd_models / "scalar"}, tmp_path, waits=False) as server:
-        state = {"model": "scalar", "state": "failed"}
-        wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "it was refused")
         assert "has no rows" in server.log
 
 
