@@ -1,20 +1,32 @@
-"""Writes the dashboards and rules, or with --check says whether the files are current."""
+"""Writes the dashboards and rules, or with --check says whether the files are current.
 
+With a figure and a window it prints the figure's PromQL.
+"""
+
+import re
 import sys
 from pathlib import Path
 
 from grafana.classic import dashboard_json
 from grafana.definitions import DASHBOARDS
+from grafana.figures import FIGURES, promql
 from grafana.rules import rules_text
 
+WINDOW = re.compile(r"(\d+[smhdw])+")
 FOLDER = Path(__file__).parent
 
 
 def main(arguments: list[str]) -> int:
     """Return 0 when the files were written or are current, 1 when not, 2 for wrong usage."""
-    if arguments not in ([], ["--check"]):
-        print("usage: python -m grafana [--check]", file=sys.stderr)
-        return 2
+    match arguments:
+        case [name, window] if name in FIGURES and WINDOW.fullmatch(window):
+            print(promql(name, window))
+            return 0
+        case [] | ["--check"]:
+            pass
+        case _:
+            print("usage: python -m grafana [--check | FIGURE WINDOW]", file=sys.stderr)
+            return 2
     wanted = {
         f"dashboards/{dashboard.slug}.json": dashboard_json(dashboard) for dashboard in DASHBOARDS
     }

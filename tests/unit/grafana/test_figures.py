@@ -442,6 +442,16 @@ def test_rules_are_well_formed(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_documentation_has_every_figure() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "quality.md").read_text()
+
+    assert [] == [
+        name
+        for name, figure in FIGURES.items()
+        if f"| `{name}` |" not in text or f"| {figure.meaning} |" not in text
+    ]
+
+
 def test_increase_comes_before_sum() -> None:
     """A sum falls when one of its processes starts anew, and `increase` takes that for a reset."""
     expressions = [promql(name, "1h") for name in FIGURES]
