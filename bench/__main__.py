@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import gpus, raw_tensors, recording, scraping, throughput
+from bench import gpus, quality, raw_tensors, recording, scraping, throughput
 from bench.report import Ratio, cost_table, document, table
 
 
@@ -26,9 +26,11 @@ def main() -> int:
         rows += throughput.measure(Path(folder))
         print("raw tensors", file=sys.stderr)
         rows += raw_tensors.measure(Path(folder))
+        print("quality", file=sys.stderr)
+        rows += quality.measure(Path(folder))
         print("GPUs", file=sys.stderr)
         rows += gpus.measure(Path(folder))
-    costs = gpus.costs()
+    costs = [*gpus.costs(), *quality.costs()]
     print("recording", file=sys.stderr)
     rows += recording.measure()
     print("scraping", file=sys.stderr)

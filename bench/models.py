@@ -1,8 +1,8 @@
 """The benchmark's models.
 
-A demo-sized dense network, one that computes for 20 ms a row, and one that does next to nothing
-with large images. `python -m bench.models FOLDER` writes all three;
-`python -m bench.models --bare FOLDER BATCH ROWS` calls the second one's concrete function in a bare
+A demo-sized dense network, a small one of a table's rows, one that computes for 20 ms a row, and
+one that does next to nothing with large images. `python -m bench.models FOLDER` writes all of them;
+`python -m bench.models --bare FOLDER BATCH ROWS` calls the slow one's concrete function in a bare
 loop, BATCH rows at a time, and prints rows a second.
 """
 
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 PIXELS, HIDDEN, CLASSES = 784, 128, 10
 IMAGE = (224, 224, 3)
+FEATURES = 20
 SIDE = 256
 TARGET_ROW_SECONDS = 0.020
 SEED = 7
@@ -36,6 +37,21 @@ class Dense(tf.Module):
     def serve(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ten probabilities a row."""
         return {"probabilities": tf.nn.softmax(tf.nn.relu(pixels @ self.hidden) @ self.output)}
+
+
+class Table(tf.Module):
+    """20-32-1, as a classifier of a table's rows would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = np.random.default_rng(SEED)
+        self.hidden = tf.Variable(generator.normal(0, 0.5, (FEATURES, 32)).astype(np.float32))
+        self.output = tf.Variable(generator.normal(0, 0.5, (32, 1)).astype(np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, FEATURES], tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return one probability a row."""
+        return {"p": tf.nn.sigmoid(tf.nn.relu(x @ self.hidden) @ self.output)}
 
 
 class Image(tf.Module):
@@ -74,6 +90,9 @@ def write(folder: Path) -> None:
     _one_thread()
     dense = Dense()
     tf.saved_model.save(dense, str(folder / "dense" / "1"), signatures=dense.serve)
+    table = Table()
+    for name in ("table", "bare"):
+        tf.saved_model.save(table, str(folder / name / "1"), signatures=table.serve)
     image = Image()
     tf.saved_model.save(image, str(folder / "image" / "1"), signatures=image.serve)
     products = 8

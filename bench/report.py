@@ -57,7 +57,7 @@ def table(rows: Sequence[Ratio]) -> str:
 
 def cost_table(costs: Sequence[Cost]) -> str:
     """Return costs as a Markdown table, the longest first."""
-    head = "| reading GPUs | library | times | median µs | 99th percentile µs |\n"
+    head = "| costs of parts | library | times | median µs | 99th percentile µs |\n"
     head += "| --- | --- | --- | --- | --- |\n"
     return head + "".join(
         f"| {one.what} | {one.library} | {one.times} | {one.median:,.1f} | {one.slowest:,.1f} |\n"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 FORMAT = "i1"
@@ -65,7 +66,9 @@ class TokenSigner:
         if any(len(key) < SHORTEST_KEY for key in keys):
             raise KeyProblem(f"a feedback key is shorter than {SHORTEST_KEY} characters")
         self._serializers = {
-            _key_id(key): URLSafeTimedSerializer(key, salt=SALT, signer_kwargs=SIGNER)
+            _key_id(key): URLSafeTimedSerializer(
+                key, salt=SALT, serializer=_Json(), signer_kwargs=SIGNER
+            )
             for key in keys
         }
         last = _key_id(keys[-1])
@@ -75,7 +78,7 @@ class TokenSigner:
 
     def sign(self, row: RowOfPrediction) -> str:
         """Return a row's token."""
-        return self._prefix + str(self._signs.dumps(row))
+        return self._prefix + str(self._signs.dumps(list(row)))
 
     def read(self, token: object) -> tuple[RowOfPrediction, float]:
         """Return what a token says and how old it is in seconds.
@@ -105,6 +108,16 @@ class TokenSigner:
         if age > self._max_age_seconds:
             raise ExpiredToken("the token is older than feedback_max_age_days")
         return _row_of(content), max(0.0, age)
+
+
+class _Json:
+    """JSON as itsdangerous asks for it, written in a fraction of the standard library's time."""
+
+    def dumps(self, content: object) -> str:
+        return orjson.dumps(content).decode()
+
+    def loads(self, text: str | bytes) -> object:
+        return orjson.loads(text)
 
 
 def prediction_bytes(prediction_id: str) -> bytes:
