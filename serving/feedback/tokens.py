@@ -25,6 +25,7 @@ SHORTEST_KEY, MOST_KEYS = 32, 8
 LONGEST_TOKEN = 65_536
 # Clocks of replicas differ by as much.
 AHEAD_SECONDS = 300.0
+SIGNED = re.compile(r"[A-Za-z0-9._-]+")
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 MOST_ROWS = 1 << 31
 PARTS = 6
@@ -92,7 +93,8 @@ class TokenSigner:
             raise BadToken(f"the token has more than {LONGEST_TOKEN} characters")
         format_, _, rest = token.partition(".")
         key_id, _, signed = rest.partition(".")
-        if format_ != FORMAT or not signed:
+        # Base64's other alphabet would be read as well, and be the same token in other letters.
+        if format_ != FORMAT or not SIGNED.fullmatch(signed):
             raise BadToken("that is no feedback token")
         serializer = self._serializers.get(key_id)
         if serializer is None:
