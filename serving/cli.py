@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 USAGE = """usage: inferometer VERB …
 
   serve      serve models over HTTP, with everything measured
+  describe   show what is known of a model's predictions, and what is to be declared
   profile    describe a model's training data, so that drift can be told
   feedback   send the labels of a file to a server
   exporter   serve the metrics of programs that record into a store directory
@@ -76,6 +77,14 @@ def _profile(arguments: list[str]) -> int:
     if not _has_libraries("profile"):
         return 1
     from serving.profiling.command import main as run
+
+    return run(arguments)
+
+
+def _describe(arguments: list[str]) -> int:
+    if not _has_libraries("describe"):
+        return 1
+    from serving.profiling.describing import main as run
 
     return run(arguments)
 
@@ -165,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
 
 VERBS = {
     "serve": _serve,
+    "describe": _describe,
     "profile": _profile,
     "feedback": _feedback,
     "exporter": _exporter,

@@ -1,7 +1,6 @@
 """A profile out of a model and rows: features, calibration, and figures as a baseline."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from exporter.quality import (
     Estimating,
     Feature,
     LabelError,
-    Measured,
     Profile,
     ScoreError,
     Sums,
@@ -24,9 +22,8 @@ from exporter.quality import (
     number_feature,
 )
 from serving.errors import DataError
-from serving.model import ModelVersion
 from serving.profiling.data import Data
-from serving.runner.loaded_model import LoadedModel
+from serving.profiling.models import Subject
 from serving.runner.profiled import input_specs
 
 BATCH_ROWS = 256
@@ -35,17 +32,9 @@ LEAST_KNOWN = 0.5
 LOWEST, HIGHEST = 0.001, 0.999
 
 
-class Subject(NamedTuple):
-    """What is profiled: a version, loaded, and what is measured of it."""
-
-    version: ModelVersion
-    loaded: LoadedModel
-    measured: Measured
-
-
 def build_profile(subject: Subject, data: Data, *, bins: int, created: str) -> Profile:
     """Return the profile. Raises DataError for labels or outputs that are not as declared."""
-    version, _, measured = subject
+    version, measured = subject.version, subject.measured
     columns = columns_of(input_specs(version, measured.signature), measured.declaration.features)
     features = [_feature(column, data, bins) for column in columns]
     rows = len(next(iter(data.inputs.values())))
@@ -105,7 +94,7 @@ def _output_features(task: Task, outputs: np.ndarray, bins: int) -> list[Feature
 
 
 def _outputs(subject: Subject, data: Data) -> np.ndarray:
-    version, loaded, measured = subject
+    _, version, loaded, measured = subject
     names = [spec.name for spec in version.signatures[measured.signature].inputs]
     rows = len(data.inputs[names[0]])
     parts = []

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from exporter.quality import write_profile
 from serving.errors import DataError, ModelLoadError
-from serving.model import ModelVersion
-from serving.profiling.building import Subject, build_profile
+from serving.profiling.building import build_profile
 from serving.profiling.data import read_data
-from serving.runner.declared import measured_version
-from serving.runner.formats import PROFILE_FILE, QUALITY_FILE
-from serving.runner.model_folder import ModelFolder, ModelSource
-from serving.settings_forms import split_models
+from serving.profiling.models import Subject, load_subject
+from serving.runner.formats import PROFILE_FILE
 
 MOST_ROWS, MOST_BINS = 200_000, 12
 
@@ -23,56 +20,33 @@ def main(arguments: Sequence[str]) -> int:
     """Write a profile; return 0 when it is written, 1 when it cannot be."""
     options = _parser().parse_args(arguments)
     try:
-        ((name, path),) = _named(options.model).items()
-        source = _source(Path(path), options.version)
-        out = Path(options.out) if options.out else source.folder / PROFILE_FILE
-        rows = _write(name, source, options, out)
+        subject = load_subject(options.model, options.version)
+        out = Path(options.out) if options.out else subject.source.folder / PROFILE_FILE
+        rows = _write(subject, options, out)
     except (DataError, ModelLoadError, OSError) as error:
         print(f"inferometer profile: {error}", file=sys.stderr)
         return 1
-    print(f"{out}: model {name} version {source.version}, {rows:,} rows")
+    version = subject.version
+    print(f"{out}: model {version.model} version {version.version}, {rows:,} rows")
     return 0
 
 
-def _write(name: str, source: ModelSource, options: argparse.Namespace, out: Path) -> int:
-    loaded = source.format.load(source.path, lambda _step: None)
-    signatures = dict(loaded.signatures)
-    version = ModelVersion(name, source.version, "ready", source.format.name, signatures)
-    measured = measured_version(source.companion(QUALITY_FILE), version, loaded.inferred)
-    file = Path(options.data)
+def _write(subject: Subject, options: argparse.Namespace, out: Path) -> int:
+    file, measured = Path(options.data), subject.measured
     data = read_data(
         file,
-        version.signatures[measured.signature],
+        subject.version.signatures[measured.signature],
         names=measured.declaration.features or {},
         label=options.label,
         most_rows=options.rows,
     )
     # Not the time of now: the same data give the same bytes.
     created = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
-    subject = Subject(version, loaded, measured)
     profile = build_profile(
         subject, data, bins=options.bins, created=created.isoformat().replace("+00:00", "Z")
     )
     out.write_bytes(write_profile(profile))
     return profile.rows
-
-
-def _named(model: str) -> dict[str, str]:
-    found = split_models(model)
-    if not isinstance(found, dict) or len(found) != 1:
-        raise DataError("one model is expected, [NAME=]PATH")
-    return found
-
-
-def _source(path: Path, version: str | None) -> ModelSource:
-    sources = ModelFolder(path).look(at_once=True)
-    if not sources:
-        raise DataError(f"{path}: no model lies there")
-    chosen = version or max(sources, key=int)
-    if chosen not in sources:
-        there = ", ".join(sorted(sources, key=int))
-        raise DataError(f"{path}: there is no version {chosen}; there are {there}")
-    return sources[chosen]
 
 
 def _parser() -> argparse.ArgumentParser:

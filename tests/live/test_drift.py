@@ -172,3 +172,28 @@ def test_profile_says_what_is_wrong(
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (half / "1" / "reference.json").exists()
+
+
+def test_description_says_what_is_known_and_what_is_missing(models: Path, tmp_path: Path) -> None:
+    half = declared(models, "half", tmp_path, CATS | {"features": {"x": NAMES}})
+    described = [describe(half), describe(models / "network.keras"), describe(models / "pair")]
+
+    assert [0, 0, 0] == [one.returncode for one in described]
+    declared_text, told, nothing = (one.stdout for one in described)
+    assert "input x: FP32 [n, 2]" in declared_text
+    assert f"task: binary of output y, declared in {half}/quality.json" in declared_text
+    assert "classes: cat, dog\nfeatures: age, pay\nprofile: none" in declared_text
+    assert "task: multiclass of output p, told by the model's last layer" in told
+    assert "classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; their names are to be declared" in told
+    assert "task: none; declare it in" in nothing
+    (half / "quality.json").write_text('{"task": "dog"}')
+    wrong = describe(half)
+    assert (1, "") == (wrong.returncode, wrong.stdout)
+    assert "quality.json: task: 'dog' is none of" in wrong.stderr
+
+
+def describe(model: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "serving", "describe", str(model)],
+        env=clean_environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
