@@ -152,40 +152,29 @@ def rename(model: Path, name: str, **members: object) -> None:
     file.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--label=sort",), 'there is no column "sort"'),
-        (("--label=kind", "--version=9"), "there is no version 9; there are 1"),
-        (("--label=word",), 'row 0: label "cow" is not a class; there are: cat, dog'),
-    ],
-)
-def test_profile_says_what_is_wrong(
-    models: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    half = declared(models, "half", tmp_path, CATS | {"features": {"x": NAMES[:2]}})
+def test_profile_says_what_is_wrong(models: Path, tmp_path: Path) -> None:
+    half = declared(models, "half", tmp_path, CATS | {"features": {"x": NAMES}})
     write_csv(tmp_path / "train.csv", training_rows(1)[:5], ["cat"] * 5)
 
-    ended = make_profile(half, tmp_path / "train.csv", *arguments)
+    ended = make_profile(half, tmp_path / "train.csv", "--label=word")
 
-    assert 1 == ended.returncode
-    assert message in ended.stderr
+    assert (1, "") == (ended.returncode, ended.stdout)
+    assert 'row 0: label "cow" is not a class; there are: cat, dog' in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (half / "1" / "reference.json").exists()
 
 
 def test_description_says_what_is_known_and_what_is_missing(models: Path, tmp_path: Path) -> None:
     half = declared(models, "half", tmp_path, CATS | {"features": {"x": NAMES}})
-    described = [describe(half), describe(models / "network.keras"), describe(models / "pair")]
+    described = [describe(half), describe(models / "network.keras")]
 
-    assert [0, 0, 0] == [one.returncode for one in described]
-    declared_text, told, nothing = (one.stdout for one in described)
+    assert [0, 0] == [one.returncode for one in described]
+    declared_text, told = (one.stdout for one in described)
     assert "input x: FP32 [n, 2]" in declared_text
     assert f"task: binary of output y, declared in {half}/quality.json" in declared_text
     assert "classes: cat, dog\nfeatures: age, pay\nprofile: none" in declared_text
     assert "task: multiclass of output p, told by the model's last layer" in told
     assert "classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; their names are to be declared" in told
-    assert "task: none; declare it in" in nothing
     (half / "quality.json").write_text('{"task": "dog"}')
     wrong = describe(half)
     assert (1, "") == (wrong.returncode, wrong.stdout)

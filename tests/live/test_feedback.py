@@ -4,7 +4,9 @@ import base64
 import gzip
 import hmac
 import json
+import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -482,6 +484,39 @@ def test_ten_thousand_labels_in_one_request(server: Server) -> None:
     assert (10_000, 10_000) == (answer.json()["counted"], again.json()["duplicate"])
     after = counters(server)
     assert 10_000 == after["confusion_total"] - before["confusion_total"]
+
+
+def test_label_sent_to_many_at_once_counts_once(server: Server, moved: dict[str, float]) -> None:
+    rows = [[float(number % 7), 3.0] for number in range(200)]
+    path = HALF + "?feedback_tokens=true"
+    tokens = server.post(path, {"instances": rows}).json()["feedback_tokens"]
+    body = json.dumps([{"token": token, "label": "dog"} for token in tokens])
+    results: list[Counter[str]] = []
+
+    def work() -> None:
+        # A connection of its own, which any front-end may take.
+        answer = requests.post(server.url + "/v1/feedback/batch", data=body, timeout=60)
+        found = answer.json()
+        if answer.status_code == 503:
+            # Two at once; whoever waits too long is told to come again.
+            results.append(Counter(busy=1))
+        else:
+            results.append(Counter({name: found[name] for name in ("counted", "duplicate")}))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    together = sum(results, Counter())
+    assert 200 == together["counted"]
+    assert 200 * (8 - together["busy"]) == together["counted"] + together["duplicate"]
+    moved.update({name: 200 * value for name, value in COUNTED.items()})
+    moved["duplicate"] = float(together["duplicate"])
+    outcomes = server.value("inferometer_outcomes_total")
+    assert outcomes
+    moved["outcomes_total"] = 200.0 + sum(3.0 <= row[0] for row in rows)
 
 
 def test_other_methods_are_405(server: Server) -> None:

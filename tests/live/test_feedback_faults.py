@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -53,31 +52,6 @@ def counted(server: Server) -> tuple[float, float, float]:
     return labels, confusion, scored
 
 
-def test_label_sent_to_many_at_once_counts_once(models: Path, tmp_path: Path) -> None:
-    with serving(models, tmp_path, "--workers=2") as server:
-        tokens = tokens_of(server, 200)
-        results: list[Counter[str]] = []
-
-        def work() -> None:
-            answer = batch(server, tokens)
-            if answer.status_code == 503:
-                # Two at once; whoever waits too long is told to come again.
-                results.append(Counter(busy=1))
-            else:
-                results.append(Counter({k: answer.json()[k] for k in ("counted", "duplicate")}))
-
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        together = sum(results, Counter())
-        assert 200 == together["counted"]
-        assert 200 * (8 - together["busy"]) == together["counted"] + together["duplicate"]
-        assert (200.0, 200.0, 200.0) == counted(server)
-
-
 def test_store_that_fails_counts_nothing_and_is_well_afterwards(
     models: Path, tmp_path: Path
 ) -> None:
@@ -106,20 +80,6 @@ def test_store_that_fails_counts_nothing_and_is_well_afterwards(
 
         assert (50, 50) == (again["counted"], again["duplicate"])
         assert (100.0, 100.0, 100.0) == counted(server)
-
-
-def test_labels_of_a_store_with_a_file_are_known_after_a_restart(
-    models: Path, tmp_path: Path
-) -> None:
-    store = f"--feedback-store-path={tmp_path / 'claims.db'}"
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    with serving(models, tmp_path / "a", store) as server:
-        tokens = tokens_of(server, 10)
-        assert 10 == batch(server, tokens).json()["counted"]
-    with serving(models, tmp_path / "b", store) as server:
-        assert 10 == batch(server, tokens).json()["duplicate"]
-        assert (0.0, 0.0, 0.0) == counted(server)
 
 
 def test_front_end_that_is_killed_loses_a_chunk_at_most(models: Path, tmp_path: Path) -> None:
@@ -293,13 +253,14 @@ def test_label_of_a_model_that_does_not_load_keeps_no_other_waiting(
     }
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    key = f"--feedback-keys={KEY}"
-    with start_server(served, tmp_path / "a", key) as server:
+    arguments = (f"--feedback-keys={KEY}", f"--feedback-store-path={tmp_path / 'claims.db'}")
+    with start_server(served, tmp_path / "a", *arguments) as server:
         tokens = tokens_of(server, 200)
+        assert 5 == batch(server, tokens[:5]).json()["counted"]
         bad = token_of(server, "bad", [2, 4])
     (served["bad"] / "1" / "saved_model.pb").write_bytes(b"broken")
     (served["bad"] / "quality.json").unlink()
-    with start_server(served, tmp_path / "b", key, waits=False) as server:
+    with start_server(served, tmp_path / "b", *arguments, waits=False) as server:
         state = {"model": "bad", "state": "failed"}
         wait_for(lambda: server.value("inferometer_model_state", **state) == 1, "it has failed")
         wait_for(
@@ -308,7 +269,10 @@ def test_label_of_a_model_that_does_not_load_keeps_no_other_waiting(
 
         answer = batch(server, [*tokens[:100], bad, *tokens[100:]])
 
-        assert (200, 200) == (answer.status_code, answer.json()["counted"])
+        # Those of before the restart are known: the store has a file of its own.
+        assert (200, 195, 5) == (
+            answer.status_code, answer.json()["counted"], answer.json()["duplicate"]
+        )  # fmt: skip
         assert [(100, "unknown_id")] == [
             (error["index"], error["result"]) for error in answer.json()["errors"]
         ]
@@ -324,22 +288,6 @@ def test_server_leaves_nothing_behind_and_starts_again(models: Path, tmp_path: P
         assert 0 == server.process.returncode
         assert not folder.exists()
         shutil.rmtree(tmp_path / "half")
-
-
-def test_labels_need_the_token_that_is_set(models: Path, tmp_path: Path) -> None:
-    with serving(models, tmp_path, "--feedback-auth-token=sesame") as server:
-        token = token_of(server, "half", [2, 4])
-        body = {"token": token, "label": "dog"}
-        url = server.url + "/v1/feedback"
-        headers = [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer sesame"}]
-        none, wrong, right = (
-            requests.post(url, json=body, headers=each, timeout=30) for each in headers
-        )
-
-        assert (401, 401, 200) == (none.status_code, wrong.status_code, right.status_code)
-        assert "Bearer" == none.headers["WWW-Authenticate"]
-        assert 1 == server.value("inferometer_feedback_total")
-        assert "sesame" not in server.log
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,16 @@ def test_wrong_token_of_the_server_is_said(server: Server, tmp_path: Path) -> No
 
     assert 1 == ended.returncode
     assert "the server answered 401" in ended.stderr
+
+
+def test_labels_need_the_token_that_is_set(server: Server) -> None:
+    token = tokens_of(server, "half", [[2.0, 4.0]])[0]
+    bearers = [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer sesame"}]
+    none, wrong, right = (
+        server.post("/v1/feedback", {"token": token, "label": "dog"}, headers=each)
+        for each in bearers
+    )
+
+    assert (401, 401, 200) == (none.status_code, wrong.status_code, right.status_code)
+    assert "Bearer" == none.headers["WWW-Authenticate"]
+    assert "sesame" not in server.log
