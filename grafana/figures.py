@@ -44,6 +44,7 @@ DEFINITIONS = {
     "NEG": 'S[score_bin_total{outcome="negative"}; class, bin]',
     "PRED": 'label_replace(S[predictions_total; predicted], "class", "$1", "predicted", "(.*)")',
     "ERRORS": "S[absolute_error_count]",
+    "QUERIES": 'S[ranking_queries_total{relevant="some"}]',
     "CELL": "S[feature_bin_total; feature, bin]",
     "ROWS": "S[feature_bin_total; feature]",
     # Half a row more in each bin, as in the reference.
@@ -173,6 +174,24 @@ FIGURES = {
         (),
         "median absolute error, to the width of a bucket",
         "histogram_quantile(0.5, S[absolute_error_bucket; le])",
+    ),
+    "ndcg": Figure(
+        ("k",),
+        "normalised discounted cumulative gain of the first k items",
+        "S[ranking_ndcg_sum_total; k] / on (MV) group_left () QUERIES",
+    ),
+    "hit_rate": Figure(
+        ("k",),
+        "share of rankings with a relevant item among the first k",
+        "S[ranking_hits_total; k] / on (MV) group_left () QUERIES",
+    ),
+    "mrr": Figure(
+        (),
+        "mean of 1 / rank of the first relevant item",
+        "S[ranking_reciprocal_rank_sum_total] / QUERIES",
+    ),
+    "mean_ap": Figure(
+        (), "mean average precision of rankings", "S[ranking_average_precision_sum_total] / QUERIES"
     ),
     "coverage": Figure((), "labels for each predicted row", "N / S[rows_total]"),
     "accuracy_poststratified": Figure(

@@ -150,6 +150,14 @@ class Ragged(tf.Module):
         return {"mean": tf.reduce_mean(x, axis=1)}
 
 
+class Order(tf.Module):
+    """The places of a row's numbers, the largest first: a ranking."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"items": tf.argsort(x, axis=1, direction="DESCENDING")}
+
+
 class Types(tf.Module):
     """An input and an output of each dtype: numbers plus one, truths negated, strings unchanged."""
 
@@ -203,6 +211,7 @@ def export(folder: Path) -> None:
         "ragged/1": Ragged(),
         "wide/1": Wide(),
         "named/1": Named(),
+        "order/1": Order(),
         "types/1": Types(DTYPES),
         # Of its own: JSON cannot carry it, and KServe's client does not know it.
         "bfloat/1": Types({"bf16": tf.bfloat16}),

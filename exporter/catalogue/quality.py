@@ -158,6 +158,28 @@ LABEL_FAMILIES = (
         "Sum of labels' squared distances from the reference's mean, or from 0.",
     ),
     _labelled(
+        "ranking_queries_total",
+        "Labelled rankings, by whether the label has a relevant item; only such count further.",
+        Label("relevant", ("some", "none")),
+    ),
+    _labelled(
+        "ranking_ndcg_sum_total",
+        "Sum of normalised discounted cumulative gains of the first k items.",
+        Label("k", ("1", "5", "10")),
+    ),
+    _labelled(
+        "ranking_hits_total",
+        "Rankings with a relevant item among the first k.",
+        Label("k", ("1", "5", "10")),
+    ),
+    _labelled(
+        "ranking_reciprocal_rank_sum_total", "Sum of 1 / rank of the first relevant item."
+    ),
+    _labelled(
+        "ranking_average_precision_sum_total",
+        "Sum of average precisions: over the relevant items, those not ranked counting 0.",
+    ),
+    _labelled(
         "teacher_agreement_total",
         "Predictions compared with those of another model, whose labels came as `teacher`.",
         Label("agree", ("true", "false")),

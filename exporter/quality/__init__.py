@@ -9,6 +9,7 @@ from exporter.quality.arrivals import count_label, count_teacher
 from exporter.quality.baseline import figures_of
 from exporter.quality.columns import Column, InputSpec, columns_of
 from exporter.quality.declaration import Declaration, read_declaration
+from exporter.quality.echo import digest_of
 from exporter.quality.errors import DeclarationError, LabelError, ScoreError
 from exporter.quality.estimate import calibrated
 from exporter.quality.features import Feature, category_feature, number_feature
@@ -57,6 +58,7 @@ __all__ = [
     "columns_of",
     "count_label",
     "count_teacher",
+    "digest_of",
     "figures_of",
     "is_countable",
     "label_series",

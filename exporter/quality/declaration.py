@@ -8,7 +8,8 @@ from typing import Any
 
 from exporter.quality.errors import DeclarationError
 
-TASKS = ("binary", "multiclass", "multilabel", "regression", "none")
+TASKS = ("binary", "multiclass", "multilabel", "regression", "ranking", "none")
+GAINS = ("linear", "exponential")
 SCORES = ("probabilities", "logits")
 TOP, NO_BINS = "top", "none"
 MOST_CLASSES, LONGEST_NAME, MOST_BINNED, MOST_COLUMNS = 100_000, 64, 8, 50
@@ -35,6 +36,7 @@ class Declaration:
     label_min: float | None = None
     label_max: float | None = None
     target_column: int = 0
+    gain: str = "linear"
 
 
 def read_declaration(text: bytes) -> Declaration:
@@ -153,5 +155,6 @@ _MEMBERS: dict[str, Callable[[str, object], Any]] = {
     "label_min": _number(-_FURTHEST, _FURTHEST),
     "label_max": _number(-_FURTHEST, _FURTHEST),
     "target_column": _column,
+    "gain": _one_of(*GAINS),
 }
 assert _MEMBERS.keys() == {each.name for each in fields(Declaration)}

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from exporter.quality.declaration import Declaration
+from exporter.quality.echo import Echoed
 from exporter.quality.task import Task
 from exporter.quality.tasks import make_task
 
@@ -47,6 +48,11 @@ class Measured:
         classes = found.classes or (self.row_shape[-1:] if self.is_by_class else ())
         content = [found.task, classes, found.positive_class, found.threshold, found.target_column]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:DIGEST_CHARACTERS]
+
+    @cached_property
+    def echoed(self) -> Echoed | None:
+        """The task, if its predictions come back with their labels."""
+        return self.task if isinstance(self.task, Echoed) else None
 
     @property
     def is_by_class(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.quality.echo import canonical_texts
 from exporter.quality.errors import LabelError
 from exporter.quality.sums import Sums
 from exporter.quality.task import Values
@@ -18,7 +19,6 @@ from exporter.quality.task import Values
 VALUE = "__value__"
 DEPTHS = (1, 5, 10)
 MOST_ITEMS, MOST_GAIN = 1_000, 30.0
-GAINS = ("linear", "exponential")
 
 
 class Ranking:
@@ -43,6 +43,21 @@ class Ranking:
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each row's items."""
         return [_items(row) for row in outputs]
+
+    def echoed(self, prediction: object) -> list[str]:
+        """Return the items of a prediction that came back. Raises LabelError."""
+        if not isinstance(prediction, list) or not all(
+            isinstance(item, str) or type(item) is int for item in prediction
+        ):
+            raise LabelError("prediction is to be the list of items that was predicted")
+        items = list(map(str, prediction))
+        if len(items) > MOST_ITEMS or len(set(items)) < len(items):
+            raise LabelError(f"prediction is to be at most {MOST_ITEMS} items, each once")
+        return items
+
+    def canonical(self, values: Values) -> bytes:
+        """Return bytes that are the same for the same items in the same order."""
+        return canonical_texts(values)
 
     def parse(self, label: object) -> dict[str, float]:
         """Return gains by item. Raises LabelError."""

@@ -8,6 +8,7 @@ from exporter.quality.errors import DeclarationError
 from exporter.quality.multiclass import TOP as TOP_CLASS
 from exporter.quality.multiclass import Multiclass
 from exporter.quality.multilabel import Multilabel
+from exporter.quality.ranking import Ranking
 from exporter.quality.regression import FURTHEST, Regression
 from exporter.quality.rows import Rows
 from exporter.quality.task import Task
@@ -75,10 +76,17 @@ def _regression(declaration: Declaration, shape: Shape, target_mean: float) -> T
     )
 
 
+def _ranking(declaration: Declaration, shape: Shape) -> Task:
+    if len(shape) != 1:
+        raise DeclarationError(f"a ranking's output is [n, items], not {_text(shape)}")
+    return Ranking(gain=declaration.gain)
+
+
 TASKS: dict[str, Callable[[Declaration, Shape], Task]] = {
     "binary": _binary,
     "multiclass": _multiclass,
     "multilabel": _multilabel,
+    "ranking": _ranking,
     "none": lambda _declaration, _shape: Rows(),
 }
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exporter.quality import Measured, ScoreError
+from exporter.quality import Measured, ScoreError, digest_of
 from serving.codecs.base import DecodedRequest
 from serving.feedback.tokens import RowOfPrediction, TokenSigner
 from serving.model import ModelVersion
@@ -31,7 +31,8 @@ class TokenIssuer:
     def wish(self, version: ModelVersion, request: DecodedRequest) -> Wish:
         """Return what to ask the runner for, which may be an output that only a token needs.
 
-        One row always has a token, several have them where they are asked for.
+        One row always has a token, several have them where they are asked for; so has one whose
+        label must bring the prediction back.
         """
         measured = version.measured
         outputs = request.model_outputs
@@ -40,7 +41,7 @@ class TokenIssuer:
             or measured is None
             or not measured.output
             or request.signature != measured.signature
-            or (request.rows > 1 and not request.wants_tokens)
+            or (not request.wants_tokens and (request.rows > 1 or measured.echoed is not None))
         ):
             return Wish(request._replace(outputs=outputs), None)
         if outputs is not None and measured.output not in outputs:
@@ -67,6 +68,9 @@ class TokenIssuer:
         except ScoreError:
             # The runner says so in its log, and has the task taken off the version.
             return ()
+        echoed = measured.echoed
+        if echoed is not None:
+            packed = [None if one is None else digest_of(echoed, one) for one in packed]
         names = (version.model, version.version, measured.digest)
         sign = self._signer.sign
         return [

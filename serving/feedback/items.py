@@ -21,13 +21,15 @@ class MalformedItem(Exception):
 class Item(NamedTuple):
     """A label for a row, and the token that names the row.
 
-    `source` is the place in SOURCES. `labelled_at` is as it was sent, None where it was not.
+    `source` is the place in SOURCES. `labelled_at` and `prediction` are as they were sent, None
+    where they were not.
     """
 
     token: object
     label: object
     labelled_at: object = None
     source: int = 0
+    prediction: object = None
 
 
 def item_of(document: object) -> Item:
@@ -40,8 +42,6 @@ def item_of(document: object) -> Item:
         raise MalformedItem(f"unknown key {quoted(unknown[0])}; known: {', '.join(KEYS)}")
     if "prediction_id" in document or "row" in document:
         raise MalformedItem("this server keeps no predictions: send the row's token")
-    if "prediction" in document:
-        raise MalformedItem("prediction is for tasks that are not offered here")
     for key in ("token", "label"):
         if key not in document:
             raise MalformedItem(f"missing {quoted(key)}")
@@ -53,6 +53,7 @@ def item_of(document: object) -> Item:
         document["label"],
         document.get("labelled_at"),
         SOURCES.index(source),
+        document.get("prediction"),
     )
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from exporter.quality import LabelError, Sums, count_label, count_teacher
+from exporter.quality import LabelError, Sums, count_label, count_teacher, digest_of
 from serving.feedback.items import Item, seconds_of
 from serving.feedback.measured_versions import MeasuredVersion, MeasuredVersions
 from serving.feedback.stores.base import LONGEST_LABEL, Claim, Key
@@ -106,6 +106,7 @@ class Preparer:
     ) -> Prepared:
         task, sums = version.measured.task, Sums()
         label = task.parse(item.label)
+        row = row._replace(values=_values(version, row, item.prediction))
         delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
         if item.source:
             count_teacher(task, row.values, label, sums)
@@ -114,6 +115,24 @@ class Preparer:
         key = Key(prediction_bytes(row.prediction_id), row.row, item.source)
         expires = int(time.time() - age + self._max_age_seconds + AHEAD_SECONDS)
         return Prepared(version, row, Claim(key, claimed(label), expires), sums, not item.source)
+
+
+def _values(version: MeasuredVersion, row: RowOfPrediction, prediction: object) -> object:
+    """Return what was predicted: as the token has it, or as it came back with the label.
+
+    Raises LabelError, or BadToken for another prediction than the token's.
+    """
+    echoed = version.measured.echoed
+    if echoed is None:
+        if prediction is not None:
+            raise LabelError("prediction is for tasks whose tokens do not carry it")
+        return row.values
+    if prediction is None:
+        raise LabelError("prediction is to be sent beside the label: the token has its digest")
+    values = echoed.echoed(prediction)
+    if digest_of(echoed, values) != row.values:
+        raise BadToken("the prediction is not the one that the token is of")
+    return values
 
 
 def _delay(labelled_at: object, age: float) -> float:

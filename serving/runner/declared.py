@@ -17,6 +17,8 @@ FLOATS = frozenset(("FP16", "FP32", "FP64"))
 NUMBERS = FLOATS | {
     f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)
 }  # fmt: skip
+# What the measured output may be; of a task that is not here, a float.
+DATATYPES = {"regression": NUMBERS, "ranking": (NUMBERS - FLOATS) | {"BYTES"}}
 NO_TASK = (
     "model %s version %s has no task, so its predictions are not judged; %s beside the model says"
     ' what they are, such as {"task": "binary"}'
@@ -69,9 +71,10 @@ def _resolved(declaration: Declaration, version: ModelVersion) -> Measured:
         missing = declaration.signature or version.default_signature
         raise DeclarationError(f'signature: there is no "{missing}"; there are {there}')
     spec = _output(declaration, signature)
-    allowed = NUMBERS if declaration.task == "regression" else FLOATS
+    allowed = DATATYPES.get(declaration.task, FLOATS)
     if spec.datatype not in allowed:
-        raise DeclarationError(f'output "{spec.name}" is {spec.datatype}; numbers are expected')
+        expected = ", ".join(sorted(allowed))
+        raise DeclarationError(f'output "{spec.name}" is {spec.datatype}; expected: {expected}')
     if spec.row_shape is None or not spec.shape:
         raise DeclarationError(f'output "{spec.name}" has no rows, or unknown dimensions')
     shape = tuple(None if size < 0 else size for size in spec.row_shape)

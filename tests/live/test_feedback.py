@@ -31,6 +31,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     served = {
         "half": declared(models, "half", folder, CATS),
         "log": declared(models, "log", folder, NUMBER),
+        "order": declared(models, "order", folder, {"task": "ranking"}),
         "step": models / "step",
     }
     keys = f"{OTHER_KEY},{KEY}"
@@ -517,6 +518,43 @@ def test_label_sent_to_many_at_once_counts_once(server: Server, moved: dict[str,
     outcomes = server.value("inferometer_outcomes_total")
     assert outcomes
     moved["outcomes_total"] = 200.0 + sum(3.0 <= row[0] for row in rows)
+
+
+def test_ranking_comes_back_with_its_label(server: Server, moved: dict[str, float]) -> None:
+    path, rows = "/v1/models/order:predict", {"instances": [[0.5, 3.0, 1.0, 2.0]]}
+    unasked = server.post(path, rows)
+    asked = server.post(path + "?feedback_tokens=true", rows)
+    (token,), (items,) = asked.json()["feedback_tokens"], asked.json()["predictions"]
+    label = {"3": 2, "0": 1}
+    queries = "inferometer_ranking_queries_total"
+    before = server.value(queries)
+
+    assert "X-Feedback-Token" not in unasked.headers
+    assert [1, 3, 2, 0] == items
+    assert token == asked.headers["X-Feedback-Token"]
+    for prediction, result, message in (
+        (None, "bad_label", "sent beside the label"),
+        ([1, 3, 0, 2], "bad_token", "not the one"),
+        ([1, 3, 2], "bad_token", "not the one"),
+        ([1, 3, 3, 0], "bad_label", "each once"),
+        ("1320", "bad_label", "list of items"),
+    ):
+        more = {} if prediction is None else {"prediction": prediction}
+        status, document = send(server, token, label, **more)
+        assert (422, result) == (status, document["result"])
+        assert message in document["error"]
+    assert (422, "bad_label") == _result(send(server, token, {"3": 31}, prediction=items))
+    assert (200, "counted") == _result(send(server, token, label, prediction=items))
+    assert (200, "duplicate") == _result(
+        send(server, token, label, prediction=list(map(str, items)))
+    )
+    assert (409, "conflict") == _result(send(server, token, {"3": 1}, prediction=items))
+    other = token_of(server, "half", [2, 4])
+    assert (422, "bad_label") == _result(send(server, other, "dog", prediction=[0.1]))
+
+    assert 1 == server.value(queries) - before
+    moved.update({"counted": 1.0, "duplicate": 1.0, "conflict": 1.0, "bad_label": 5.0})
+    moved.update({"bad_token": 2.0, "labels_total": 1.0, "label_delay_seconds_count": 1.0})
 
 
 def test_other_methods_are_405(server: Server) -> None:

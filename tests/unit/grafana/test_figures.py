@@ -21,6 +21,7 @@ from exporter.quality.feature_counts import FeatureCounts
 from exporter.quality.features import category_feature, number_feature
 from exporter.quality.multiclass import TOP, Multiclass
 from exporter.quality.multilabel import Multilabel
+from exporter.quality.ranking import Ranking
 from exporter.quality.recording import declared
 from exporter.quality.regression import Regression
 from exporter.quality.sums import Sums
@@ -273,6 +274,41 @@ def test_regression_figures(tmp_path: Path) -> None:
     )
 
 
+def test_ranking_figures(tmp_path: Path) -> None:
+    random = np.random.default_rng(14)
+    items = np.array([f"item {number}" for number in range(12)], object)
+    task, parts = Ranking(), [declared(Ranking()) for _ in range(2)]
+    scores, gains, ranks, precisions = [], [], [], []
+    for number in range(150):
+        order = random.permutation(12)
+        truth = np.where(random.random(12) < 0.3, random.integers(1, 5, 12), 0)
+        label = {items[place]: int(gain) for place, gain in enumerate(truth) if gain}
+        (values,) = task.pack(items[order][None])
+        count_label(task, values, task.parse(label), parts[number % 2], age=1.0, delay=1.0)
+        if not label:
+            continue
+        score = np.empty(12)
+        score[order] = np.arange(12, 0, -1)
+        scores.append(score)
+        gains.append(truth)
+        ranks.append(int(np.flatnonzero(truth[order])[0]) + 1)
+        precisions.append(metrics.average_precision_score(truth > 0, score))
+    first = np.array(ranks)
+    check(
+        tmp_path,
+        parts,
+        {
+            "ndcg": {
+                str(k): float(metrics.ndcg_score(np.array(gains), np.array(scores), k=k))
+                for k in (1, 5, 10)
+            },
+            "hit_rate": {str(k): float((first <= k).mean()) for k in (1, 5, 10)},
+            "mrr": float((1 / first).mean()),
+            "mean_ap": float(np.mean(precisions)),
+        },
+    )
+
+
 def test_labels_of_some_classes_only_are_weighed_by_predictions(tmp_path: Path) -> None:
     """Half of the cats are labelled and a tenth of the dogs; the weights undo that."""
     random = np.random.default_rng(11)
@@ -382,7 +418,7 @@ def test_estimate_figures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_empty_window_has_no_figure(tmp_path: Path, name: str) -> None:
     """Nothing was labelled: no row, or NaN, and never a number."""
-    parts = [declared(Multiclass(CLASSES)), declared(Regression())]
+    parts = [declared(Multiclass(CLASSES)), declared(Regression()), declared(Ranking())]
     expression = promql(name, "10m")
     run(
         tmp_path,
