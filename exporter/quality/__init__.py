@@ -11,7 +11,7 @@ from exporter.quality.columns import Column, InputSpec, columns_of
 from exporter.quality.declaration import Declaration, read_declaration
 from exporter.quality.echo import digest_of
 from exporter.quality.errors import DeclarationError, LabelError, ScoreError
-from exporter.quality.estimate import calibrated
+from exporter.quality.estimate import Calibration, calibrated
 from exporter.quality.features import Feature, category_feature, number_feature
 from exporter.quality.measured import Measured, measured_of
 from exporter.quality.profile import (
@@ -36,6 +36,7 @@ from exporter.quality.task import Estimating, Task
 
 __all__ = [
     "UPPER_EDGES",
+    "Calibration",
     "Column",
     "Declaration",
     "DeclarationError",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.quality import (
+    Calibration,
     Column,
     Estimating,
     Feature,
@@ -42,17 +43,13 @@ def build_profile(subject: Subject, data: Data, *, bins: int, created: str) -> P
     baseline: dict[str, float] = {}
     if measured.output:
         outputs = _outputs(subject, data)
-        is_finite = np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
         try:
             features += _output_features(measured.task, outputs, bins)
             if data.labels is not None:
                 labels = _labels(measured.task, data.labels)
                 baseline = _baseline(measured.task, outputs, labels)
-                good = [label for label, is_good in zip(labels, is_finite, strict=True) if is_good]
-                if isinstance(measured.task, Estimating) and good:
-                    calibration = calibrated(
-                        *measured.task.scored(outputs[is_finite], np.array(good))
-                    )
+                if isinstance(measured.task, Estimating):
+                    calibration = _calibration(measured.task, outputs, np.array(labels))
                 if measured.declaration.task == "regression":
                     target = _target(np.array(labels, dtype=np.float64))
         except ScoreError as error:
@@ -135,6 +132,13 @@ def _baseline(task: Task, outputs: np.ndarray, labels: Sequence[object]) -> dict
         if values is not None:
             task.count(values, label, sums)
     return figures_of(sums)
+
+
+def _calibration(task: Estimating, outputs: np.ndarray, labels: np.ndarray) -> Calibration | None:
+    is_finite = np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
+    if not is_finite.any():
+        return None
+    return calibrated(*task.scored(outputs[is_finite], labels[is_finite]))
 
 
 def _target(labels: np.ndarray) -> Target:
