@@ -38,8 +38,9 @@ DEFINITIONS = {
     ' - S[outcomes_retracted_total{outcome="fn"}; class]',
     "N": "S[labels_total]",
     # Rows with several classes have no such figures: subset_accuracy is theirs.
-    "SETS": 'inferometer_confusion_total{predicted="__set__"}',
-    "ACC": "sum by (MV) (TP) / sum by (MV) (TP + FN) unless on (MV) SETS",
+    "SETS": 'S[confusion_total{predicted="__set__"}]',
+    # A correction can take back more than a short window has counted.
+    "ACC": "sum by (MV) (TP) / (sum by (MV) (TP + FN) > 0) unless on (MV) SETS",
     "POS": 'S[score_bin_total{outcome="positive"}; class, bin]',
     "NEG": 'S[score_bin_total{outcome="negative"}; class, bin]',
     "PRED": 'label_replace(S[predictions_total; predicted], "class", "$1", "predicted", "(.*)")',
@@ -69,11 +70,11 @@ FIGURES = {
         "(ACC + 1.9208 / N + 1.96 * sqrt(ACC * (1 - ACC) / N + 0.9604 / N ^ 2)) / (1 + 3.8416 / N)",
     ),
     "precision": Figure(
-        ("class",), "share of a class's predictions that were right", "TP / (TP + FP)"
+        ("class",), "share of a class's predictions that were right", "TP / (TP + FP > 0)"
     ),
-    "recall": Figure(("class",), "share of a class's rows that were found", "TP / (TP + FN)"),
+    "recall": Figure(("class",), "share of a class's rows that were found", "TP / (TP + FN > 0)"),
     "f1": Figure(
-        ("class",), "harmonic mean of precision and recall", "2 * TP / (2 * TP + FP + FN)"
+        ("class",), "harmonic mean of precision and recall", "2 * TP / (2 * TP + FP + FN > 0)"
     ),
     "precision_macro": Figure(
         (),
@@ -198,12 +199,13 @@ FIGURES = {
         (),
         "accuracy as if every predicted class had been labelled equally often",
         "sum by (MV) (sum by (MV, class) (PRED) * (TP / (TP + FP) >= 0))"
-        " / sum by (MV) (sum by (MV, class) (PRED) and (TP / (TP + FP) >= 0))",
+        " / sum by (MV) (sum by (MV, class) (PRED) and (TP / (TP + FP) >= 0))"
+        " unless on (MV) SETS",
     ),
     "accuracy_estimated": Figure(
         (),
         "accuracy by calibrated scores, without labels",
-        "S[estimated_correct_sum_total] / S[predictions_total]",
+        "S[estimated_correct_sum_total] / S[estimated_rows_total]",
     ),
     "precision_estimated": Figure(
         ("predicted",),

@@ -2,7 +2,7 @@
 
 import csv
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def _csv_rows(file: Path) -> Iterator[Row]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, strict=True)
+            _require_different(file, reader.fieldnames or [])
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(f"{file}, line {reader.line_num}: not as many values as names")
@@ -67,7 +68,14 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        for batch in ParquetFile(file).iter_batches():
+        parquet = ParquetFile(file)
+        _require_different(file, parquet.schema_arrow.names)
+        for batch in parquet.iter_batches():
             yield from batch.to_pylist()
-    except (OSError, ArrowException) as error:
+    except (OSError, ArrowException, ValueError) as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def _require_different(file: Path, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise DataError(f"{file}: a column's name stands there twice")

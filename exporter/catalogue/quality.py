@@ -71,6 +71,7 @@ OUTPUT_FAMILIES = (
         "estimated_correct_sum_total",
         "Sum over predicted rows of the calibrated probability that they are right.",
     ),
+    _output("estimated_rows_total", "Predicted rows of which there is an estimate."),
     _output(
         "estimated_confusion_total",
         "Predicted class against actual class as the calibrated scores have it.",

@@ -77,6 +77,7 @@ class Binary:
         positive = calibrate(scores)
         is_positive = scores > self._threshold
         right = np.where(is_positive, positive, 1 - positive)
+        sums.add("estimated_rows_total", float(len(scores)))
         sums.add("estimated_correct_sum_total", float(right.sum()))
         for side, which in ((self._positive, is_positive), (1 - self._positive, ~is_positive)):
             total = float(positive[which].sum())

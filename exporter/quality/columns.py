@@ -51,8 +51,7 @@ class Column:
             texts = rows if self.place is None else rows[:, self.place]
             return np.array([len(text) for text in texts], dtype=np.float64)
         if self.summary:
-            flat = rows.reshape(len(rows), -1).astype(np.float64)
-            return _summary(self.summary, flat).astype(self.dtype)
+            return _summary(self.summary, rows.reshape(len(rows), -1)).astype(self.dtype)
         return rows if self.place is None else rows[:, self.place]
 
 
@@ -94,11 +93,12 @@ def _columns(spec: InputSpec, names: Sequence[str] | None, room: int) -> list[Co
     ]
 
 
-def _summary(summary: str, flat: NDArray[np.float64]) -> NDArray[np.float64]:
+def _summary(summary: str, flat: NDArray[Any]) -> NDArray[np.float64]:
     """Return a number for each row of [n, m]; NaN for rows without numbers."""
     if not flat.shape[1]:
         return np.full(len(flat), np.nan)
     if summary == "zero_share":
         return np.asarray((flat == 0).mean(axis=1))
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(flat.mean(axis=1) if summary == "mean" else flat.std(axis=1))
+        make = flat.mean if summary == "mean" else flat.std
+        return np.asarray(make(axis=1, dtype=np.float64))

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from exporter.quality.scores import Scores
 
+LEAST_ROWS = 10
+
 
 class Calibration:
     """A map from score to probability that never falls, linear between its points."""
@@ -41,14 +43,23 @@ def calibrated(
 ) -> Calibration:
     """Return the isotonic map of labelled scores, by pooling adjacent violators.
 
+    It is made of groups of ten rows or more, so that it tells of none alone.
+
     Ayer, Brunk, Ewing, Reid and Silverman, "An Empirical Distribution Function for Sampling with
-    Incomplete Information" (1955). At most so many points are kept.
+    Incomplete Information" (1955). There are at most so many groups.
     """
-    # Equal scores have one probability.
-    found, places, rows = np.unique(scores, return_inverse=True, return_counts=True)
-    right = np.bincount(places, weights=outcomes, minlength=len(found))
+    order = np.argsort(scores, kind="stable")
+    ordered, right = scores[order], outcomes[order].astype(np.float64)
+    starts = _starts(ordered, max(LEAST_ROWS, -(-len(ordered) // points)))
+    rows = np.diff([*starts, len(ordered)])
     blocks: list[_Block] = []
-    for score, count, ones in zip(found.tolist(), rows.tolist(), right.tolist(), strict=True):
+    for group in zip(
+        np.add.reduceat(right, starts).tolist(),
+        rows.tolist(),
+        (np.add.reduceat(ordered, starts) / rows).tolist(),
+        strict=True,
+    ):
+        ones, count, score = group
         block = _Block(ones, count, score, score)
         while blocks and blocks[-1].right * block.rows >= block.right * blocks[-1].rows:
             last = blocks.pop()
@@ -59,10 +70,22 @@ def calibrated(
     # Both ends: within a block the probability is the same, between two it rises.
     xs = [score for block in blocks for score in (block.lowest, block.highest)]
     ys = [block.right / block.rows for block in blocks for _ in range(2)]
-    if len(xs) > points:
-        chosen = np.unique(np.linspace(0, len(xs) - 1, points).round().astype(int))
-        xs, ys = ([values[place] for place in chosen] for values in (xs, ys))
     return Calibration(*_rising(xs, ys))
+
+
+def _starts(ordered: NDArray[np.float64], least: int) -> list[int]:
+    """Return where groups of sorted scores begin: of so many rows, equal scores together."""
+    starts = [0]
+    while True:
+        after = starts[-1] + least
+        if after >= len(ordered):
+            break
+        # What equals the group's last score belongs to it.
+        after = int(np.searchsorted(ordered, ordered[after - 1], side="right"))
+        if len(ordered) - after < least:
+            break
+        starts.append(after)
+    return starts
 
 
 class _Block(NamedTuple):

@@ -20,7 +20,10 @@ from exporter.quality.sums import Cell, Sums
 
 Columns = Mapping[str, NDArray[Any]]
 # Beyond so many values, only some rows are looked at: shares stay as they are, with more noise.
-MOST_CELLS = 20_000
+MOST_CELLS = 64_000
+
+
+_CHANCE = np.random.default_rng()
 
 
 class _Group(NamedTuple):
@@ -59,9 +62,17 @@ class FeatureCounts:
             _observe(group, columns, sums)
 
 
-def step_of(rows: int, columns: int) -> int:
-    """Return of how many rows one is to be looked at."""
-    return max(1, -(-rows * columns // MOST_CELLS))
+def sample_of(
+    rows: int, cells_a_row: int, most_cells: int = MOST_CELLS
+) -> NDArray[np.int64] | None:
+    """Return which rows are to be looked at, by chance; None for all of them.
+
+    Not every second or third: what repeats itself must not fall together with that.
+    """
+    most = max(1, most_cells // max(1, cells_a_row))
+    if rows <= most:
+        return None
+    return np.sort(_CHANCE.choice(rows, most, replace=False))
 
 
 def _group(dtype: str, features: Sequence[NumberFeature]) -> _Group:

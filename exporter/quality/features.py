@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.metric import OTHER
+from exporter.metric import MAX_LABEL_CHARACTERS, OTHER
 from exporter.quality.sums import Sums
 
 # Fewer rows in a bin would tell of single rows, and be noise.
@@ -118,7 +118,7 @@ def number_feature(name: str, column: NDArray[Any], *, dtype: str, bins: int) ->
     missing = 1 - len(good) / max(1, len(cast))
     if not len(good):
         return NumberFeature(name, dtype, (), (1.0,), 0.0, 0.0, missing)
-    low, high = (float(good[_rank(len(good), share)]) for share in (LOWEST, HIGHEST))
+    low, high = (_shown(good, _rank(len(good), share)) for share in (LOWEST, HIGHEST))
     edges = _edges_around(good[0]) if good[0] == good[-1] else _edges(good, bins)
     found = np.searchsorted(np.array(edges, dtype=dtype), good, side="left")
     shares = _shares(np.bincount(found, minlength=len(edges) + 1))
@@ -129,8 +129,12 @@ def category_feature(name: str, column: Sequence[str]) -> CategoryFeature:
     """Return a column's bins: its most frequent values, each with enough rows."""
     present = [value for value in column if value]
     values, counts = np.unique(np.array(present, dtype=object), return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:MOST_VALUES]
-    chosen = [number for number in order if counts[number] >= LEAST_ROWS]
+    order = np.argsort(-counts, kind="stable")
+    chosen = [
+        number
+        for number in order
+        if counts[number] >= LEAST_ROWS and _can_be_shown(str(values[number]))
+    ][:MOST_VALUES]
     rest = len(present) - int(sum(counts[number] for number in chosen))
     shares = _shares(np.array([*(counts[number] for number in chosen), rest]))
     missing = 1 - len(present) / max(1, len(column))
@@ -150,12 +154,31 @@ def _edges(ordered: NDArray[Any], bins: int) -> list[float]:
     edges: list[float] = []
     below = 0
     for part in range(1, bins):
-        edge = ordered[_rank(len(ordered), part / bins)]
+        edge = _shown(ordered, _rank(len(ordered), part / bins))
         count = int(np.searchsorted(ordered, edge, side="right"))
         if count - below >= LEAST_ROWS and len(ordered) - count >= LEAST_ROWS:
-            edges.append(float(edge))
+            edges.append(edge)
             below = count
     return edges
+
+
+def _shown(ordered: NDArray[Any], rank: int) -> float:
+    """Return the value at a rank of a sorted column, or what is near it and of no single row.
+
+    A value that ten rows have may be shown as it is; else it is the mean of the ten around it.
+    """
+    value = ordered[rank]
+    left, right = (int(np.searchsorted(ordered, value, side=side)) for side in ("left", "right"))
+    if right - left >= LEAST_ROWS:
+        return float(value)
+    start = min(max(0, rank - LEAST_ROWS // 2), max(0, len(ordered) - LEAST_ROWS))
+    mean = ordered[start : start + LEAST_ROWS].mean(dtype=np.float64)
+    return float(mean.astype(ordered.dtype))
+
+
+def _can_be_shown(value: str) -> bool:
+    """Return whether a text can be a bin: not too long, and no bin's name already."""
+    return len(value) <= MAX_LABEL_CHARACTERS and value != OTHER and value.isprintable()
 
 
 def _rank(rows: int, share: float) -> int:

@@ -49,6 +49,13 @@ class Measured:
         content = [found.task, classes, found.positive_class, found.threshold, found.target_column]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:DIGEST_CHARACTERS]
 
+    @property
+    def reading(self) -> str:
+        """A few characters that differ where scores are of another output, or read otherwise."""
+        found = self.declaration
+        content = [self.digest, self.signature, self.output, found.scores]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:DIGEST_CHARACTERS]
+
     @cached_property
     def echoed(self) -> Echoed | None:
         """The task, if its predictions come back with their labels."""

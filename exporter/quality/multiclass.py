@@ -81,6 +81,7 @@ class Multiclass:
         scores = self._scores(outputs[finite_rows(outputs)])
         predicted, rows = scores.argmax(axis=1), np.arange(len(scores))
         top = calibrate(scores.max(axis=1))
+        sums.add("estimated_rows_total", float(len(scores)))
         sums.add("estimated_correct_sum_total", float(top.sum()))
         if not self._classes.has_confusion or not len(scores):
             return

@@ -49,6 +49,7 @@ def declare(sums: Sums, classes: Classes) -> None:
 
 def declare_estimate(sums: Sums, classes: Classes) -> None:
     """Make known what an estimate counts."""
+    sums.add("estimated_rows_total", 0.0)
     sums.add("estimated_correct_sum_total", 0.0)
     if classes.has_confusion:
         for predicted in classes.names:

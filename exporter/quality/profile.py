@@ -11,16 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from exporter.metric import OTHER
 from exporter.quality.estimate import Calibration
 from exporter.quality.features import CategoryFeature, Feature, NumberFeature
 
 FORMAT = 1
 LARGEST_BYTES = 8 << 20
-MOST_FEATURES, MOST_BINS = 50, 12
+# Fifty columns of inputs, and the prediction and its score; and figures of a baseline.
+MOST_FEATURES, MOST_BINS, MOST_FIGURES = 52, 12, 50
+LONGEST_TEXT = 128
 MEMBERS = frozenset(
     (
-        "format", "model", "version", "created", "rows", "task", "classes", "features", "target",
-        "calibration", "baseline",
+        "format", "model", "version", "created", "rows", "task", "classes", "declaration",
+        "features", "target", "calibration", "baseline",
     )
 )  # fmt: skip
 
@@ -47,9 +50,9 @@ class Target:
 class Profile:
     """What was profiled: for which model and task, of how many rows, and each feature.
 
-    `created` is in RFC 3339. `baseline` are figures of the model on the same data, by name;
-    `calibration` makes probabilities of its scores. Without labels there are none of the last
-    three.
+    `created` is in RFC 3339, `declaration` tells how outputs were read. `baseline` are figures of
+    the model on the same data, by name; `calibration` makes probabilities of its scores. Without
+    labels there are none of the last three.
     """
 
     model: str
@@ -58,6 +61,7 @@ class Profile:
     rows: int
     task: str
     classes: tuple[str, ...]
+    declaration: str
     features: tuple[Feature, ...]
     target: Target | None
     calibration: Calibration | None
@@ -74,6 +78,7 @@ def write_profile(profile: Profile) -> bytes:
         "rows": profile.rows,
         "task": profile.task,
         "classes": list(profile.classes),
+        "declaration": profile.declaration,
         "features": [_described(feature) for feature in profile.features],
         "target": None if profile.target is None else asdict(profile.target),
         "calibration": _described_map(profile.calibration),
@@ -104,7 +109,7 @@ def read_profile(text: bytes) -> tuple[Profile, str]:
         raise ProfileError("format", f"it is not of format {FORMAT}")
     try:
         return _profile(content), str(checksum)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise ProfileError("format", f"it is not as it should be: {error!r:.200}") from None
 
 
@@ -132,9 +137,13 @@ def _profile(content: dict[str, Any]) -> Profile:
     rows = content["rows"]
     if type(rows) is not int or rows < 1:
         raise ValueError(f"rows: {rows!r}")
-    texts = (content[name] for name in ("model", "version", "created", "task"))
-    model, version, created, task = (_text(each) for each in texts)
+    texts = (content[name] for name in ("model", "version", "created", "task", "declaration"))
+    model, version, created, task, declaration = (_text(each) for each in texts)
     baseline = {_text(name): _number(value) for name, value in content["baseline"].items()}
+    if len(baseline) > MOST_FIGURES:
+        raise ValueError(f"baseline: at most {MOST_FIGURES} figures are expected")
+    if not isinstance(content["classes"], list):
+        raise TypeError("classes: a list is expected")
     classes = tuple(_text(each) for each in content["classes"])
     found = tuple(map(_feature, features))
     if len({feature.name for feature in found}) < len(found):
@@ -142,10 +151,13 @@ def _profile(content: dict[str, Any]) -> Profile:
     target = content["target"]
     if target is not None:
         target = Target(**{name: _number(target[name]) for name in ("mean", "low", "high")})
+        if not target.low <= target.mean <= target.high:
+            raise ValueError("target: low, mean and high are to rise")
     calibration = _calibration(content["calibration"])
     return Profile(
-        model, version, created, rows, task, classes, found, target, calibration, baseline
-    )
+        model, version, created, rows, task, classes, declaration, found, target, calibration,
+        baseline,
+    )  # fmt: skip
 
 
 def _calibration(content: object) -> Calibration | None:
@@ -167,15 +179,22 @@ def _calibration(content: object) -> Calibration | None:
 
 def _feature(content: dict[str, Any]) -> Feature:
     name, missing = _text(content["name"]), _number(content["missing"])
+    if not 0 <= missing <= 1:
+        raise ValueError(f"{name}: missing is a share")
     shares = tuple(map(_number, content["shares"]))
     if content["kind"] == "category":
-        category = CategoryFeature(name, tuple(map(_text, content["values"])), shares, missing)
+        values = tuple(map(_text, content["values"]))
+        if len({*values, OTHER, ""}) != len(values) + 2:
+            raise ValueError(f"{name}: a value stands there twice, or is none")
+        category = CategoryFeature(name, values, shares, missing)
         _check_shares(category.bins, shares)
         return category
     edges = tuple(map(_number, content["edges"]))
     if list(edges) != sorted(set(edges)):
         raise ValueError(f"{name}: edges are to rise")
     low, high = _number(content["low"]), _number(content["high"])
+    if low > high:
+        raise ValueError(f"{name}: low is above high")
     if content["kind"] != "number" or content["dtype"] not in {"float16", "float32", "float64"}:
         raise ValueError(f"{name}: kind or dtype is not known")
     number = NumberFeature(name, content["dtype"], edges, shares, low, high, missing)
@@ -191,7 +210,7 @@ def _check_shares(bins: Sequence[str], shares: Sequence[float]) -> None:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 128:  # noqa: PLR2004
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise ValueError(f"{value!r:.80} is no short text")
     value.encode()  # Raises ValueError for what no exposition can hold.
     return value

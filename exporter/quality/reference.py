@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from exporter.quality.columns import LENGTH, Column, Inputs
-from exporter.quality.feature_counts import FeatureCounts, step_of
+from exporter.quality.feature_counts import FeatureCounts, sample_of
 from exporter.quality.features import CategoryFeature, Feature
 from exporter.quality.measured import Measured
 from exporter.quality.profile import Profile, ProfileError
@@ -17,6 +17,8 @@ from exporter.quality.task import PREDICTION, SCORE, Estimating, Task
 OF_OUTPUTS = (PREDICTION, SCORE)
 # How far labels may lie outside of the reference's before they are refused, in its ranges.
 WIDENED = 10
+# Numbers of which summaries are made in one count: of an image of 224 x 224 x 3 one at a time.
+MOST_SUMMARISED = 300_000
 
 
 class Reference:
@@ -46,9 +48,7 @@ class Reference:
     def observe(self, inputs: Inputs, outputs: NDArray[Any] | None, sums: Sums) -> None:
         """Count rows of inputs, and of outputs where there are any that are usable."""
         if self._columns:
-            rows = len(inputs[self._columns[0].input])
-            step = step_of(rows, len(self._columns))
-            seen = {name: rows[::step] for name, rows in inputs.items()}
+            seen = self._seen(inputs)
             columns = {column.name: column.of(seen) for column in self._columns}
             self._of_inputs.observe(columns, sums)
         if outputs is None:
@@ -59,6 +59,18 @@ class Reference:
                 self._of_outputs.observe(found, sums)
         if self._calibration is not None and isinstance(self._task, Estimating):
             self._task.estimate(outputs, self._calibration, sums)
+
+    def _seen(self, inputs: Inputs) -> Inputs:
+        """Return the rows of inputs that are looked at: of many or large ones some."""
+        rows = len(inputs[self._columns[0].input])
+        cells = len(self._columns)
+        chosen = sample_of(rows, cells)
+        wide = {column.input for column in self._columns if column.summary}
+        if wide:
+            cells = sum(inputs[name][:1].size for name in wide)
+            fewer = sample_of(rows, cells, MOST_SUMMARISED)
+            chosen = chosen if fewer is None else fewer
+        return inputs if chosen is None else {name: rows[chosen] for name, rows in inputs.items()}
 
     def declare(self, sums: Sums) -> None:
         """Make known every series."""
@@ -89,9 +101,11 @@ def widened(measured: Measured, profile: Profile) -> Measured:
 
 def check_task(profile: Profile, measured: Measured, classes: Sequence[str]) -> None:
     """Raise ProfileError when a profile is of another task, or of other classes."""
-    task = measured.declaration.task
-    if profile.task not in {task, "none"} or (profile.classes and profile.classes != classes):
-        raise ProfileError("classes", f"it is of a {profile.task} task with other classes")
+    is_same = profile.declaration == measured.reading and profile.classes == classes
+    if profile.task != measured.declaration.task or not is_same:
+        raise ProfileError(
+            "classes", f"it is of a {profile.task} task, other classes or another reading of scores"
+        )
 
 
 def _column(feature: Feature, known: Mapping[str, Column]) -> Column:

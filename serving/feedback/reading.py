@@ -14,6 +14,7 @@ from serving.errors import InvalidInput, TooLarge
 from serving.feedback.items import Item, MalformedItem, item_of
 
 PAUSE_ITEMS = 256
+BRACKETS_EACH = 16
 # A token has at most 64 KiB.
 LONGEST_ITEM = 256 << 10
 LINE = re.compile(rb"[^\r\n]+")
@@ -33,6 +34,9 @@ def items_of(content: bytes, most: int, pause: Callable[[], None]) -> Labels:
         raise InvalidInput("the body is empty")
     if start not in {b"[", b"{"}:
         raise InvalidInput("the body must be a JSON array, or a JSON object a line")
+    # One element is parsed in one step, so it must not be millions of others.
+    if content.count(b"[") + content.count(b"{") > BRACKETS_EACH * (most + 1):
+        raise InvalidInput(f"there are more lists and objects than {most:,} labels can have")
     found: Labels = []
     for item in _of_array(content) if start == b"[" else _of_lines(content):
         if len(found) == most:

@@ -15,11 +15,14 @@ from serving.importing.sender import Item, Sender, plain
 from serving.row_files import Row, rows_of
 
 PROGRESS_SECONDS = 1.0
-# A text may be a class, a number, or classes with `;` between: tried on the first labels.
+# A text may be a class's name or index, a number, a truth, or classes with `;` between. They are
+# tried in this order on the first labels.
 FORMS: dict[str, Callable[[str], object]] = {
     "text": str,
-    "number": float,
+    "number": lambda text: int(text) if text.lstrip("-").isdecimal() else float(text),
+    "truth": lambda text: {"true": True, "false": False}[text.lower()],
     "list": lambda text: [part for part in text.split(";") if part],
+    "numbers": lambda text: [int(part) for part in text.split(";") if part],
 }
 TRIED = 20
 USAGE = "usage: inferometer feedback import FILE --url URL …"
@@ -58,7 +61,10 @@ def _import(options: argparse.Namespace) -> int:
         read = FORMS[options.label_form or _form(file, options, sender)]
         rejected = None
         if options.errors:
-            output = stack.enter_context(Path(options.errors).open("w", newline=""))
+            try:
+                output = stack.enter_context(Path(options.errors).open("w", newline=""))
+            except OSError as error:
+                raise DataError(f"{options.errors}: {error.strerror}") from error
             rejected = csv.writer(output)
             rejected.writerow(["row", "result", "error"])
         has_rejected = False
@@ -78,10 +84,13 @@ def _form(file: Path, options: argparse.Namespace, sender: Sender) -> str:
         for name, read in FORMS.items():
             try:
                 item = _item(row, options, read, file)
-            except ValueError:
+            except (KeyError, ValueError):
                 continue
-            if sender.is_taken(item):
+            is_taken = sender.is_taken(item)
+            if is_taken:
                 return name
+            if is_taken is None:
+                break  # The next row may tell.
     return "text"
 
 
@@ -91,7 +100,7 @@ def _items(
     for row in rows_of(file):
         try:
             yield _item(row, options, read, file)
-        except ValueError:
+        except (KeyError, ValueError):
             yield _item(row, options, str, file)
 
 

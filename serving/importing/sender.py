@@ -4,7 +4,9 @@ import http.client
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,6 +21,9 @@ TIMEOUT_SECONDS = 60.0
 # Between two attempts where the server does not say.
 WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
 PATH = "/v1/feedback/batch"
+TOO_LARGE = 413
+# No answer, or one of a proxy whose server is away.
+AWAY = frozenset({0, 502, 503, 504})
 
 Item = dict[str, Any]
 
@@ -44,13 +49,17 @@ class Sender:
         progress: Callable[[Counter[str]], None],
     ) -> None:
         """Send at most `rate` labels a second. Raises DataError for a URL that is none."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise DataError(f"{url[:64]}: a URL such as http://127.0.0.1:8501 is expected")
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
-        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+        self._connection = kind(parts.hostname, port, timeout=TIMEOUT_SECONDS)
         self._path = parts.path.rstrip("/") + PATH
         self._headers = {"Content-Type": "application/x-ndjson"}
         if auth_token is not None:
@@ -75,10 +84,16 @@ class Sender:
             self._progress(self.counts)
             time.sleep(max(0.0, begun + sent / self._rate - time.monotonic()))
 
-    def is_taken(self, item: Item) -> bool:
-        """Return whether a label would be taken in this form; nothing is counted."""
+    def is_taken(self, item: Item) -> bool | None:
+        """Return whether a label would be taken in this form; nothing is counted.
+
+        None where it cannot be told, since its token is of no use.
+        """
         document = self._post([item], query="?dry_run=true")
-        return all(error["result"] != "bad_label" for error in document["errors"])
+        results = [error["result"] for error in document["errors"]]
+        if not results or results == ["conflict"]:
+            return True
+        return False if results == ["bad_label"] else None
 
     def close(self) -> None:
         """Close the connection."""
@@ -97,7 +112,10 @@ class Sender:
             if status in {200, 422}:
                 document: dict[str, Any] = orjson.loads(reply)
                 return document
-            if status not in {0, 503}:
+            if status == TOO_LARGE and len(chunk) > 1:
+                half = len(chunk) // 2
+                return _joined(self._post(chunk[:half]), self._post(chunk[half:]), half)
+            if status not in AWAY:
                 raise DataError(f"the server answered {status}: {_error_of(reply)}")
             wait = retry_after or min(2 * wait, LONGEST_WAIT_SECONDS)
             if time.monotonic() + wait > give_up_at:
@@ -118,10 +136,33 @@ class Sender:
 
 
 def plain(value: object) -> object:
-    """Return a value of a file as JSON has it: times as texts."""
+    """Return a value of a file as JSON has it: times as texts. Raises DataError for what has none.
+
+    A time without a zone is taken for one of the zone that this computer is in.
+    """
     if isinstance(value, datetime):
         return value.astimezone().isoformat()
+    if isinstance(value, date):
+        return datetime.combine(value, time_of_day.min).astimezone().isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise DataError(f"{value!r:.64} has no form in JSON") from None
     return value
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any], size: int) -> dict[str, Any]:
+    """Return the reply that both halves of a batch would have had together."""
+    later = [error | {"index": error["index"] + size} for error in second["errors"]]
+    counts = {
+        name: first[name] + second[name]
+        for name in ("counted", "duplicate", "corrected", "rejected")
+    }
+    return {**counts, "errors": first["errors"] + later}
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -30,6 +30,7 @@ from serving.runner.profiled import input_specs
 BATCH_ROWS = 256
 # Texts of which fewer rows than this have a value of their own are told by their lengths.
 LEAST_KNOWN = 0.5
+LEAST_ROWS = 100
 LOWEST, HIGHEST = 0.001, 0.999
 
 
@@ -39,6 +40,8 @@ def build_profile(subject: Subject, data: Data, *, bins: int, created: str) -> P
     columns = columns_of(input_specs(version, measured.signature), measured.declaration.features)
     features = [_feature(column, data, bins) for column in columns]
     rows = len(next(iter(data.inputs.values())))
+    if rows < LEAST_ROWS:
+        raise DataError(f"{rows} rows; at least {LEAST_ROWS} are needed, or single ones would show")
     target = calibration = None
     baseline: dict[str, float] = {}
     if measured.output:
@@ -61,6 +64,7 @@ def build_profile(subject: Subject, data: Data, *, bins: int, created: str) -> P
         rows,
         measured.declaration.task,
         measured.classes,
+        measured.reading,
         tuple(features),
         target,
         calibration,

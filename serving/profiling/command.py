@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from exporter.quality import write_profile
+from exporter.quality import ProfileError, read_profile, write_profile
 from serving.errors import DataError, ModelLoadError
 from serving.profiling.building import build_profile
 from serving.profiling.data import read_data
@@ -21,9 +21,9 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         subject = load_subject(options.model, options.version)
-        out = Path(options.out) if options.out else subject.source.folder / PROFILE_FILE
+        out = Path(options.out) if options.out else subject.source.own(PROFILE_FILE)
         rows = _write(subject, options, out)
-    except (DataError, ModelLoadError, OSError) as error:
+    except (DataError, ModelLoadError, ProfileError, OSError) as error:
         print(f"inferometer profile: {error}", file=sys.stderr)
         return 1
     version = subject.version
@@ -45,7 +45,9 @@ def _write(subject: Subject, options: argparse.Namespace, out: Path) -> int:
     profile = build_profile(
         subject, data, bins=options.bins, created=created.isoformat().replace("+00:00", "Z")
     )
-    out.write_bytes(write_profile(profile))
+    text = write_profile(profile)
+    read_profile(text)  # What a server would refuse is not written.
+    out.write_bytes(text)
     return profile.rows
 
 

@@ -1,5 +1,6 @@
 """Rows of training data out of files of rows, or of arrays of NumPy."""
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -12,6 +13,8 @@ from serving.model import NUMPY_DTYPES, Signature, TensorSpec
 from serving.row_files import Row, rows_of
 
 SEED = 1
+MOST_SHOWN = 200
+TRUTHS = {"true": 1, "false": 0}
 
 
 class Data(NamedTuple):
@@ -41,11 +44,14 @@ def read_data(
         raise DataError(f"{file}: there are no rows")
     columns = [name for name in rows[0] if name != label]
     if label is not None and label not in rows[0]:
-        raise DataError(f'{file}: there is no column "{label}"; there are {", ".join(columns)}')
-    labels = None if label is None else [row[label] for row in rows]
+        there = ", ".join(columns)[:MOST_SHOWN]
+        raise DataError(f'{file}: there is no column "{label}"; there are {there}')
+    labels = None if label is None else [_of_row(row, label, file) for row in rows]
     chosen = _columns_of_inputs(signature, names, columns, file)
     inputs = {
-        spec.name: _tensor(spec, [[row[name] for name in chosen[spec.name]] for row in rows], file)
+        spec.name: _tensor(
+            spec, [[_of_row(row, name, file) for name in chosen[spec.name]] for row in rows], file
+        )
         for spec in signature.inputs
     }
     return Data(inputs, labels)
@@ -104,10 +110,15 @@ def _tensor(spec: TensorSpec, rows: list[list[Any]], file: Path) -> np.ndarray:
         for place, row in enumerate(rows):
             array[place] = [("" if value is None else str(value)).encode() for value in row]
     else:
-        array = np.array([[_number(value, spec, file) for value in row] for row in rows]).astype(
-            NUMPY_DTYPES[spec.datatype]
-        )
+        numbers = [[_number(value, spec, file) for value in row] for row in rows]
+        array = _fitted(spec, np.array(numbers, dtype=_wide(spec)), file)
     return array.reshape(len(rows)) if expected == () else array
+
+
+def _of_row(row: Row, name: str, file: Path) -> Any:
+    if name not in row:
+        raise DataError(f'{file}: a row has no "{name}"')
+    return row[name]
 
 
 def _number(value: Any, spec: TensorSpec, file: Path) -> float | int:
@@ -115,17 +126,48 @@ def _number(value: Any, spec: TensorSpec, file: Path) -> float | int:
         if spec.datatype.startswith("FP"):
             return float("nan")
         raise DataError(f'{file}: a value of input "{spec.name}" is missing')
+    text = str(value).lower()
+    if spec.datatype == "BOOL" and text in TRUTHS:
+        return TRUTHS[text]
     try:
-        return float(value) if spec.datatype.startswith("FP") else int(value)
-    except (TypeError, ValueError):
-        raise DataError(f'{file}: "{str(value)[:64]}" is no {spec.datatype}') from None
+        if spec.datatype.startswith("FP"):
+            return float(value)
+        # As whole numbers where they are such: a float would not hold all of them.
+        return int(text) if text.lstrip("+-").isdecimal() else _whole(float(text))
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f'{file}: "{text[:64]}" is no {spec.datatype}') from None
+
+
+def _whole(number: float) -> int:
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _wide(spec: TensorSpec) -> np.dtype:
+    """Return a type that holds any value of a file, to be looked at before it is cast."""
+    return np.dtype(np.float64 if spec.datatype.startswith("FP") else object)
+
+
+def _fitted(spec: TensorSpec, array: np.ndarray, file: Path) -> np.ndarray:
+    """Return numbers in an input's own type. Raises DataError for those that do not fit it."""
+    dtype = NUMPY_DTYPES.get(spec.datatype)
+    if dtype is None:
+        raise DataError(f'{file}: input "{spec.name}" is {spec.datatype}, which cannot be read')
+    if dtype.kind in "iub":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        for one in array.reshape(-1).tolist():
+            if not low <= one <= high or one != int(one):
+                raise DataError(f'{file}: {one} is no {spec.datatype} of input "{spec.name}"')
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def _of_arrays(file: Path, signature: Signature, *, label: str | None, most_rows: int) -> Data:
     try:
         with np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: {error}") from error
     wanted = [spec.name for spec in signature.inputs] + ([label] if label else [])
     missing = [name for name in wanted if name not in arrays]
@@ -160,7 +202,9 @@ def _cast(spec: TensorSpec, array: np.ndarray, file: Path) -> np.ndarray:
         for place, text in enumerate(array.reshape(-1).tolist()):
             texts[place] = text if isinstance(text, bytes) else str(text).encode()
         return texts.reshape(array.shape)
-    return array.astype(NUMPY_DTYPES[spec.datatype])
+    if array.dtype.kind not in "fiub":
+        raise DataError(f'{file}: "{spec.name}" has no numbers')
+    return _fitted(spec, array, file)
 
 
 def _plain(label: np.ndarray) -> object:

@@ -91,22 +91,15 @@ class Batcher:
             batch = self._queue.take(self._instance, idle_seconds=idle_seconds)
             if isinstance(batch, Batch):
                 self._run_batch(batch)
-                self._count(self._uncounted.count_due)
+                self._uncounted.count_due()
                 if self._canary is not None:
                     self._canary.look()
                 continue
-            self._count(self._uncounted.count)
+            self._uncounted.count()
             if batch is NoBatch.DRAINED:
                 return
             if self._canary is not None:
                 self._timed(self._canary.run_due)
-
-    def _count(self, count: Callable[[], None]) -> None:
-        """Count outputs whose replies have left."""
-        try:
-            count()
-        except Exception:
-            logger.exception("model %s: outputs could not be counted", self._queue.model)
 
     def _run_batch(self, batch: Batch) -> None:
         try:

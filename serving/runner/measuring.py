@@ -101,16 +101,8 @@ class Measurement:
 
     def count(self, rows: Rows) -> None:
         """Count rows."""
-        sums = Sums()
         try:
-            outputs = None
-            if self._measured.output and not self._is_refused:
-                outputs = rows.outputs[self._measured.output]
-                self._measured.task.observe(outputs, sums)
-            else:
-                self._without_task.observe(_finiteness(rows), sums)
-            if self._reference is not None:
-                self._reference.observe(rows.inputs, outputs, sums)
+            self._series.record(self._sums(rows, is_judged=not self._is_refused))
         except ScoreError as error:
             # Outputs of another kind than was declared would be counted wrongly for ever.
             if not self._is_refused:
@@ -119,8 +111,20 @@ class Measurement:
                     "model %s version %s is not measured any more: %s", *self._name, error
                 )
                 self._refuse()
-            return
-        self._series.record(sums)
+            self._series.record(self._sums(rows, is_judged=False))
+
+    def _sums(self, rows: Rows, *, is_judged: bool) -> Sums:
+        """Return what rows count. Raises ScoreError when they are judged and cannot be."""
+        sums = Sums()
+        outputs = None
+        if self._measured.output and is_judged:
+            outputs = rows.outputs[self._measured.output]
+            self._measured.task.observe(outputs, sums)
+        else:
+            self._without_task.observe(_finiteness(rows), sums)
+        if self._reference is not None:
+            self._reference.observe(rows.inputs, outputs, sums)
+        return sums
 
     def close(self) -> None:
         """End the series that are true of a version only as long as it is loaded."""
@@ -149,7 +153,7 @@ class Uncounted:
             self._since = time.monotonic()
         self._waiting.setdefault(measurement, []).append(rows)
         self._rows += rows.size
-        self._bytes += sum(array.nbytes for array in rows.arrays)
+        self._bytes += sum(map(_size_of, rows.arrays))
 
     def count_due(self) -> None:
         """Count if much waits, or has waited for long."""
@@ -163,7 +167,17 @@ class Uncounted:
         self._rows = self._bytes = 0
         for measurement, parts in waiting.items():
             for together in _joined(parts):
-                measurement.count(together)
+                try:
+                    measurement.count(together)
+                except Exception:
+                    logger.exception("rows could not be counted")
+
+
+def _size_of(array: np.ndarray) -> int:
+    """Return an array's bytes, those of its texts included."""
+    if array.dtype != object:
+        return array.nbytes
+    return array.nbytes + sum(map(len, array.reshape(-1)))
 
 
 def _joined(parts: list[Rows]) -> list[Rows]:

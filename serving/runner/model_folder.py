@@ -39,10 +39,20 @@ class ModelSource:
         """Where a recorded warm-up would lie."""
         return self.folder / WARM_UP_FILE
 
+    def own(self, name: str) -> Path:
+        """Return where a file of that name would lie that is this version's alone.
+
+        Several .keras files may lie in one folder: theirs begin with the model's name.
+        """
+        if self.path.is_file() and self.model_folder is None:
+            return self.path.with_name(f"{self.path.stem}.{name}")
+        return self.folder / name
+
     def companion(self, name: str) -> Path | None:
         """Return a file of that name: the version's own, else the model's; None without one."""
-        folders = (self.folder, self.model_folder) if self.model_folder else (self.folder,)
-        files = (folder / name for folder in folders)
+        files = [self.own(name)]
+        if self.model_folder is not None:
+            files.append(self.model_folder / name)
         return next((file for file in files if file.is_file()), None)
 
 

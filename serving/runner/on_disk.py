@@ -6,11 +6,20 @@ enough to count: nothing of the model is read.
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
-from exporter.quality import Declaration, DeclarationError, Measured, read_declaration
+from exporter.quality import (
+    Declaration,
+    DeclarationError,
+    Measured,
+    ProfileError,
+    read_declaration,
+    read_profile,
+    widened,
+)
 from serving.model import ON_DISK, ModelVersion
 from serving.runner.declared import content_of
-from serving.runner.formats import QUALITY_FILE
+from serving.runner.formats import PROFILE_FILE, QUALITY_FILE
 from serving.runner.model_folder import ModelSource
 
 # The newest of each model; every one has hundreds of series.
@@ -30,26 +39,45 @@ class DeclaredOnDisk:
         """Return the newest versions of a model that declare a task."""
         found = []
         for version in sorted(sources, key=int, reverse=True)[:MOST_VERSIONS]:
-            measured = self._measured(sources[version])
+            measured = self._measured(model, sources[version])
             if measured is not None and measured.declaration.task != "none":
                 name = sources[version].format.name
                 found.append(ModelVersion(model, version, ON_DISK, name, {}, measured=measured))
         return found
 
-    def _measured(self, source: ModelSource) -> Measured | None:
+    def _measured(self, model: str, source: ModelSource) -> Measured | None:
         file = source.companion(QUALITY_FILE)
         if file is None:
             return None
         try:
-            status = file.stat()
-            key = (file, status.st_mtime_ns, status.st_size)
+            profile = source.companion(PROFILE_FILE)
+            key = (_look_of(file), _look_of(profile))
             if key not in self._read:
-                self._read[key] = _declared(read_declaration(content_of(file)))
+                measured = _declared(read_declaration(content_of(file)))
+                self._read[key] = _profiled(measured, profile, model, source.version)
             return self._read[key]
-        except (DeclarationError, OSError) as error:
+        except (DeclarationError, ProfileError, OSError) as error:
             # Whoever loads the version says so as an error.
             logger.debug("%s: %s", file, error)
             return None
+
+
+def _look_of(file: Path | None) -> object:
+    if file is None:
+        return None
+    status = file.stat()
+    return file, status.st_mtime_ns, status.st_size
+
+
+def _profiled(
+    measured: Measured | None, file: Path | None, model: str, version: str
+) -> Measured | None:
+    """Return what is measured with what the version's own profile knows of its labels."""
+    if measured is None or file is None:
+        return measured
+    profile, _ = read_profile(content_of(file))
+    is_own = (profile.model, profile.version) == (model, version)
+    return widened(measured, profile) if is_own else measured
 
 
 def _declared(declaration: Declaration) -> Measured | None:

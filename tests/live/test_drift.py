@@ -154,7 +154,7 @@ def rename(model: Path, name: str, **members: object) -> None:
 
 def test_profile_says_what_is_wrong(models: Path, tmp_path: Path) -> None:
     half = declared(models, "half", tmp_path, CATS | {"features": {"x": NAMES}})
-    write_csv(tmp_path / "train.csv", training_rows(1)[:5], ["cat"] * 5)
+    write_csv(tmp_path / "train.csv", training_rows(1)[:100], ["cat"] * 100)
 
     ended = make_profile(half, tmp_path / "train.csv", "--label=word")
 

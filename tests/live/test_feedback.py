@@ -391,6 +391,7 @@ HEAVY = [
     pytest.param(b"{" + b"\n" * 7_000_000, id="newlines"),
     pytest.param(b"[" + b"{}," * 2_000_000 + b"{}]", id="objects"),
     pytest.param(b"[" * 7_000_000, id="brackets"),
+    pytest.param(b"[[" + b"[]," * 2_000_000 + b"[]]]", id="nested"),
 ]
 
 

@@ -93,18 +93,27 @@ def test_file_is_counted_once_however_often_it_is_sent(
 
 @pytest.mark.parametrize(
     ("model", "row", "text"),
-    [("number", 1.0, "2.5"), ("both", [1.0, 2.0], "a;b"), ("both", [1.0, 2.0], "b")],
+    [
+        ("number", 1.0, "2.5"),
+        ("both", [1.0, 2.0], "a;b"),
+        ("both", [1.0, 2.0], "b"),
+        ("both", [1.0, 2.0], "0;1"),
+        ("half", [1.0, 2.0], "1"),
+        ("half", [1.0, 2.0], "true"),
+    ],
 )
 def test_texts_are_read_as_the_task_takes_them(
     server: Server, tmp_path: Path, model: str, row: Any, text: str
 ) -> None:
     before = labels(server, model)
     tokens = tokens_of(server, model, [row] * 5)
-    file = write(tmp_path / "labels.csv", [{"token": t, "label": text} for t in tokens])
+    rows = [{"token": t, "label": text} for t in ["nonsense", *tokens]]
 
-    ended = run(server, file)
+    ended = run(server, write(tmp_path / "labels.csv", rows))
 
-    assert (0, "5 labels: 5 counted\n") == (ended.returncode, ended.stdout), ended.stderr
+    # The first token tells nothing.
+    expected = "6 labels: 5 counted, 1 bad_token\n"
+    assert (1, expected) == (ended.returncode, ended.stdout), ended.stderr
     assert 5 == labels(server, model) - before
 
 
@@ -148,6 +157,9 @@ def test_run_that_is_killed_is_repeated(server: Server, tmp_path: Path) -> None:
         ("token,label\nx,1\n", ("--url=http://127.0.0.1:9",), "cannot be reached"),
         ("token,label\nx,1\n", ("--url=nonsense",), "a URL such as"),
         ("token,lable\nx,1\n", (), 'there is no column "label"; there are token, lable'),
+        ("token,label\nx,1\n", ("--url=http://127.0.0.1:99999",), "a URL such as"),
+        ("token,label\nx,1\n", ("--errors=/nowhere/x.csv",), "No such file"),
+        ("token,token,label\nx,x,1\n", (), "stands there twice"),
         ("token,label\nx\n", (), "line 2: not as many values as names"),
     ],
 )

@@ -43,6 +43,7 @@ WALLS = {
     "exporter/registry_copies.py": "a program's own collector that raises costs its own rows only",
     "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
     "serving/runner/batcher.py": "what a model raises fails its batch only",
+    "serving/runner/measuring.py": "rows of one version that cannot be counted lose no others",
     "serving/runner/receiver.py": "one front-end's frame must not end the thread that reads all",
     "serving/runner/canary.py": "whatever a model raises for its own row, it is a failure",
     "serving/runner/loader.py": "a model that cannot be loaded keeps no other from being served",

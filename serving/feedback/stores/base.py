@@ -11,7 +11,10 @@ LONGEST_LABEL = 256
 
 
 class ClaimStoreError(Exception):
-    """The store did not take the chunk: nothing of it is claimed."""
+    """The store did not take the chunk, or did not say so: nothing of it is counted.
+
+    What was claimed when the answer was lost stays so, and never counts.
+    """
 
 
 class Key(NamedTuple):
@@ -36,7 +39,7 @@ class ClaimStore(Protocol):
     def claim(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Claim all in their order; return for each the label that was there, None for a new one.
 
-        Raises ClaimStoreError, and then has claimed none.
+        Raises ClaimStoreError, after which none may be counted.
         """
 
     def look_up(self, keys: Sequence[Key]) -> list[bytes | None]:

@@ -5,14 +5,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 
 from serving.feedback.stores.base import Claim, ClaimStoreError, Key
 
 TIMEOUT_SECONDS = 2
+# A little more than the server has for a statement.
+ANSWER_SECONDS = 2.5
 # How many claims that have expired are deleted for each that is made, and at least.
 DELETED_FOR_EACH, LEAST_DELETED = 2, 16
+T = TypeVar("T")
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS inferometer_claim (
     id bytea NOT NULL, "row" integer NOT NULL, source smallint NOT NULL,
@@ -21,6 +27,7 @@ CREATE TABLE IF NOT EXISTS inferometer_claim (
 );
 CREATE INDEX IF NOT EXISTS inferometer_claim_expires ON inferometer_claim (expires);
 """
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('inferometer_claim'))"
 # Sorted, so that two chunks with the same rows do not wait for each other.
 INSERT = """
 INSERT INTO inferometer_claim
@@ -45,6 +52,17 @@ DELETE FROM inferometer_claim WHERE (id, "row", source) IN (
     FOR UPDATE SKIP LOCKED
 )
 """
+
+
+class _Timed(psycopg.Connection[Any]):
+    """A connection that gives a server up which does not answer.
+
+    `statement_timeout` is the server's own to keep, and it may hang.
+    """
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Return what a generator of psycopg's returns; at once an error when it takes too long."""
+        return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
 
 
 class PostgresStore:
@@ -122,7 +140,7 @@ class PostgresStore:
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None:
-            connection = psycopg.connect(
+            connection = _Timed.connect(
                 self._url,
                 connect_timeout=TIMEOUT_SECONDS,
                 options=f"-c statement_timeout={TIMEOUT_SECONDS}s",
@@ -130,10 +148,11 @@ class PostgresStore:
                 application_name="inferometer",
             )
             self._connection = connection
-            # Two servers that start at once would both make the table.
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(hashtext('inferometer_claim'))")
-                connection.execute(SCHEMA)
+            if connection.execute("SELECT to_regclass('inferometer_claim')").fetchone() == (None,):
+                # Two servers that start at once would both make the table.
+                with connection.transaction():
+                    connection.execute(LOCK)
+                    connection.execute(SCHEMA)
         return self._connection
 
     def _drop(self) -> None:

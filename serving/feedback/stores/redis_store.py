@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from serving.feedback.stores.base import Claim, ClaimStoreError, Key
@@ -82,7 +83,12 @@ class RedisStore:
         """Warn once of a server that may forget claims."""
         if self._is_checked:
             return
-        memory = self._in_time(lambda: self._redis.info("memory"))
+        try:
+            memory = self._in_time(lambda: self._redis.info("memory"))
+        except ClaimStoreError as error:
+            if not isinstance(error.__cause__, ResponseError):
+                raise
+            memory = {}  # It may not be asked; claims may be made all the same.
         self._is_checked = True
         policy = memory.get("maxmemory_policy") if isinstance(memory, dict) else None
         if policy != SAFE_POLICY:

@@ -46,8 +46,9 @@ class SqliteStore:
         """Claim all in one transaction; return for each the label that was there."""
         with self._transaction() as connection:
             _delete_expired(connection, DELETED_FOR_EACH * len(claims) + LEAST_DELETED)
-            self._require_room(connection, len(claims))
-            return [_claim(connection, each) for each in claims]
+            found = [_claim(connection, each) for each in claims]
+            self._require_room(connection, found.count(None))
+            return found
 
     def look_up(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Return the label of each key, None where there is none."""
@@ -83,16 +84,16 @@ class SqliteStore:
             undo.pop_all()
 
     def _require_room(self, connection: sqlite3.Connection, claims: int) -> None:
-        """Raise ClaimStoreError where so many claims might not fit.
+        """Raise ClaimStoreError, which undoes them, when there are too many with these new ones.
 
         Counting is slow, so it is done when what was free then may be used up, by whomever.
         """
-        if not self._most_claims:
+        if not self._most_claims or not claims:
             return
         self._room -= claims * PROCESSES
         if self._room < 0:
             (present,) = connection.execute("SELECT count(*) FROM claim").fetchone()
-            self._room = self._most_claims - present - claims
+            self._room = self._most_claims - present
         if self._room < 0:
             raise ClaimStoreError(
                 f"{self._path.name} holds its {self._most_claims:,} labels; a file of its own"

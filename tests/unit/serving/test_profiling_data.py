@@ -106,6 +106,8 @@ WRONG = [
     pytest.param("rows.txt", "a,b\n1,2\n", "expected a name with one of .csv", id="suffix"),
     pytest.param("rows.parquet", "nonsense", "rows.parquet", id="parquet"),
     pytest.param("rows.npz", "nonsense", "rows.npz", id="npz"),
+    pytest.param("rows.csv", "a,a\n1,2\n", "stands there twice", id="twice"),
+    pytest.param("rows.ndjson", '{"a":1,"b":2}\n{"a":1}', 'no "b"', id="member"),
 ]  # fmt: skip
 
 
@@ -137,3 +139,32 @@ def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
     assert [{"a": "1"}, {"a": "2"}] == [next(rows), next(rows)]
     with pytest.raises(DataError):
         next(rows)
+
+
+WHOLE = Signature("s", (TensorSpec("x", "INT8", (-1,)),), ())
+TRUTH = Signature("s", (TensorSpec("x", "BOOL", (-1,)),), ())
+
+
+@pytest.mark.parametrize("value", ["300", "1.5", "nan", "1e30", "-129", "x", ""])
+def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "rows.csv").write_text(f"x,y\n{value},0\n")
+
+    with pytest.raises(DataError):
+        read(tmp_path / "rows.csv", WHOLE, label="y")
+
+
+def test_whole_numbers_and_truths_may_be_written_in_several_ways(tmp_path: Path) -> None:
+    (tmp_path / "whole.csv").write_text("x,y\n3,0\n3.0,0\n-128,0\n")
+    (tmp_path / "truth.csv").write_text("x,y\ntrue,0\nFalse,0\n1,0\n")
+
+    assert [3, 3, -128] == read(tmp_path / "whole.csv", WHOLE, label="y").inputs["x"].tolist()
+    truths = read(tmp_path / "truth.csv", TRUTH, label="y").inputs["x"].tolist()
+    assert [True, False, True] == truths
+
+
+@pytest.mark.parametrize("array", [np.array([1.5]), np.array([np.nan]), np.array([300])])
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, array: np.ndarray) -> None:
+    np.savez(tmp_path / "rows.npz", x=array)
+
+    with pytest.raises(DataError):
+        read(tmp_path / "rows.npz", WHOLE)

@@ -34,7 +34,7 @@ def test_bins_of_the_reference_have_equal_shares():
     assert 9 == len(feature.edges)
     assert sum(feature.shares) == pytest.approx(1)
     assert all(share == pytest.approx(0.1, abs=0.001) for share in feature.shares)
-    assert set(bins_of(sums).values()) == {500.0}
+    assert all(abs(count - 500) <= 5 for count in bins_of(sums).values())
     # 0.1 % on either side of the usual is usual.
     assert {"below_min", "above_max"} == invalid(sums).keys()
     assert max(invalid(sums).values()) <= 6

@@ -15,7 +15,7 @@ from exporter.quality.profile import Profile, ProfileError, Target, read_profile
 def profile() -> Profile:
     random = np.random.default_rng(1)
     return Profile(
-        "churn", "7", "2026-05-01T09:00:00Z", 1000, "binary", ("no", "yes"),
+        "churn", "7", "2026-05-01T09:00:00Z", 1000, "binary", ("no", "yes"), "abcdef",
         (
             number_feature("age", random.normal(40, 9, 1000), dtype="float32", bins=10),
             category_feature("plan", random.choice(["a", "b"], 1000).tolist()),
@@ -70,6 +70,12 @@ AGE = {
 }  # fmt: skip
 
 
+PLAN = {
+    "kind": "category", "name": "plan", "values": ["a", "b"], "shares": [0.5, 0.4, 0.1],
+    "missing": 0.0,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -84,6 +90,13 @@ AGE = {
         changed(calibration={"score": [0.5, 0.4], "probability": [0.1, 0.2]}),
         changed(calibration={"score": [0.1, 0.4], "probability": [0.3, 0.2]}),
         changed(calibration={"score": [0.1], "probability": [1.2]}),
+        changed(baseline=[]), changed(baseline=None), changed(classes="abc"),
+        changed(baseline={f"x{n}": 1.0 for n in range(51)}),
+        changed(target={"mean": 5.0, "low": 1e308, "high": -1e308}),
+        changed(features=[AGE | {"missing": 7}]), changed(features=[AGE | {"low": 3.0}]),
+        changed(features=[PLAN | {"values": ["a", "a"]}]),
+        changed(features=[PLAN | {"values": ["a", "__other__"]}]),
+        changed(features=[PLAN | {"values": ["a", ""]}]),
         changed(baseline={"accuracy": "x"}), changed(classes=["\ud800"]),
     ],
     ids=lambda text: repr(text)[:10],

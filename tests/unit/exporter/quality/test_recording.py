@@ -66,7 +66,7 @@ def test_a_thousand_classes_and_two_hundred_columns_stay_within_bounds(
         for column in columns
     )
     task = many_classes()
-    profile = Profile("m", "1", "", 500, "multiclass", (), features, None, None, {})
+    profile = Profile("m", "1", "", 500, "multiclass", (), "", features, None, None, {})
     reference = Reference(profile, columns, task, is_own=True)
     outputs = random.dirichlet(np.ones(1_000), 500)
     outputs_series = output_series(recorder, "m", "1", task, reference)

@@ -119,6 +119,62 @@ def test_database_that_is_stopped_claims_nothing_and_is_well_afterwards(
 
 
 @needs_postgres
+def test_database_that_does_not_answer_is_given_up(urls: Callable[[str], str]):
+    store = PostgresStore(urls("postgres"))
+    store.claim([claim(700)])
+    with psycopg.connect(urls("postgres"), autocommit=True) as other:
+        rows = other.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name='inferometer'"
+        )
+        pids = [pid for (pid,) in rows.fetchall()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(ClaimStoreError):
+            store.claim([claim(701)])
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+    assert time.monotonic() - begun < 10
+    assert [b"a"] == store.look_up([claim(700).key])
+    store.close()
+
+
+@needs_postgres
+def test_table_that_is_there_needs_no_right_to_make_one(urls: Callable[[str], str]):
+    first = PostgresStore(urls("postgres"))
+    first.look_up([])
+    first.close()
+    with psycopg.connect(urls("postgres"), autocommit=True) as owner:
+        owner.execute("CREATE ROLE poor LOGIN")
+        owner.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON inferometer_claim TO poor")
+    store = PostgresStore(urls("postgres").replace("tester", "poor"))
+
+    assert [None] == store.claim([claim(710)])
+    assert [b"a"] == store.look_up([claim(710).key])
+    store.close()
+    with psycopg.connect(urls("postgres"), autocommit=True) as owner:
+        owner.execute("DROP OWNED BY poor")
+        owner.execute("DROP ROLE poor")
+
+
+@needs_redis
+def test_redis_that_may_not_be_asked_for_its_policy_will_do(urls: Callable[[str], str]):
+    admin = Redis.from_url(urls("redis"))
+    admin.acl_setuser(
+        "poor", enabled=True, passwords=["+secret"], keys=["inferometer:*"],
+        categories=["+@read", "+@write", "+@transaction", "+@scripting"], reset=True,
+    )  # fmt: skip
+    store = RedisStore(urls("redis").replace("redis://", "redis://poor:secret@"))
+
+    assert [None] == store.claim([claim(720)])
+    assert store.correct(claim(720).key, old=b"a", new=b"b")
+    store.close()
+
+
+@needs_postgres
 def test_expired_claims_leave_the_table(urls: Callable[[str], str]):
     past = int(time.time()) - 10
     first = PostgresStore(urls("postgres"))
@@ -135,9 +191,9 @@ def test_expired_claims_leave_the_table(urls: Callable[[str], str]):
 def test_claims_of_redis_end_with_their_tokens(urls: Callable[[str], str]):
     store = RedisStore(urls("redis"))
     store.claim([claim(800)])
-    store.correct(claim(800).key, old=b"a", new=b"b")
+    store.correct(claim(800).key, old=b"a", new=b"ending")
     redis = Redis.from_url(urls("redis"))
-    (name,) = [key for key in redis.keys("inferometer:label:*") if redis.get(key) == b"b"]
+    (name,) = [key for key in redis.keys("inferometer:label:*") if redis.get(key) == b"ending"]
 
     assert 900 < redis.ttl(name) <= 1000
     store.close()
@@ -198,6 +254,8 @@ def test_file_that_is_full_takes_no_new_claims_and_forgets_none(tmp_path: Path):
         with pytest.raises(ClaimStoreError, match="holds its 100 labels"):
             store.claim([claim(n) for n in range(200, 300)])
         assert [b"a"] * 60 == store.look_up([claim(n).key for n in range(60)])
+        # What is there already needs no room.
+        assert [b"a"] * 60 == store.claim([claim(n, b"z") for n in range(60)])
     # What has expired makes room.
     assert [None] * 30 == second.claim([claim(n) for n in range(60, 90)])
     first.close()
