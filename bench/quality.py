@@ -51,23 +51,33 @@ def measure(models: Path) -> list[Ratio]:
             server("serve", f"table={bare}", "--feedback-tokens=off") as unjudged,
         ):
             alternate([(each, load) for each in (judged, counted, unjudged)], sides)
-    judged_rates, counted_rates, bare_rates = ([s.rate for s in side] for side in sides)
+    counted, bare = ([s.rate for s in side] for side in sides[1:])
+    ratio = statistics.median(counted) / statistics.median(bare)
     return [
-        _ratio("with quality, drift and a token for each row", judged_rates, bare_rates),
-        _ratio("with quality and drift, without tokens", counted_rates, bare_rates),
+        Ratio(
+            f"model of {FEATURES} features (binary) at {CONNECTIONS} connections with quality and"
+            " drift, against the same without",
+            summary(counted, "requests/s"),
+            summary(bare, "requests/s"),
+            ratio,
+            "at least 0.95",
+            ratio >= 0.95,  # noqa: PLR2004
+        ),
+        _token_cost(*sides[:2]),
     ]
 
 
-def _ratio(what: str, ours: list[float], bare: list[float]) -> Ratio:
-    ratio = statistics.median(ours) / statistics.median(bare)
+def _token_cost(judged: list[Sample], counted: list[Sample]) -> Ratio:
+    """Return the server's CPU time for a token: the load's own grows with the reply's headers."""
+    ours, without = ([s.cpu for s in side] for side in (judged, counted))
+    more = statistics.median(ours) - statistics.median(without)
     return Ratio(
-        f"model of {FEATURES} features (binary) at {CONNECTIONS} connections {what}, against the"
-        " same without any of them",
-        summary(ours, "requests/s"),
-        summary(bare, "requests/s"),
-        ratio,
-        "at least 0.95",
-        ratio >= 0.95,  # noqa: PLR2004
+        "CPU time that a token adds to a request of one row, in µs",
+        summary(ours, "µs"),
+        summary(without, "µs"),
+        more,
+        "below 60",
+        more < 60,  # noqa: PLR2004
     )
 
 

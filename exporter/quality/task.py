@@ -79,10 +79,18 @@ def packed_rows(
 
     Tokens carry float32, in which large numbers are not.
     """
-    with np.errstate(over="ignore"):
-        is_finite = finite_rows(outputs.astype(np.float32))
+    is_finite = finite_rows(_as_in_tokens(outputs))
+    if is_finite.all():
+        return list(pack(outputs))
     values = iter(pack(outputs[is_finite]))
     return [next(values) if is_good else None for is_good in is_finite]
+
+
+def _as_in_tokens(outputs: NDArray[Any]) -> NDArray[Any]:
+    if outputs.dtype == np.float32:
+        return outputs
+    with np.errstate(over="ignore"):
+        return outputs.astype(np.float32)
 
 
 def finite_rows(outputs: NDArray[Any]) -> NDArray[np.bool_]:
