@@ -8,17 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# TensorFlow prints INFO lines about the processor at import; warnings and errors stay.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from exporter.quality import Declaration
 from serving.errors import ModelLoadError
 from serving.model import Signature, TensorSpec
+from serving.runner.lighter_imports import without
+
+# TensorFlow prints INFO lines about the processor at import; warnings and errors stay.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+with without("sklearn"):
+    import keras
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
 
 SERVE_TAG = "serve"
 MEBIBYTE = 1 << 20
