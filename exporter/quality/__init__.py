@@ -29,7 +29,6 @@ from exporter.quality.recording import (
     show_refusal,
 )
 from exporter.quality.reference import Reference, check_task, length_of, widened
-from exporter.quality.rows import is_countable
 from exporter.quality.score_bins import UPPER_EDGES
 from exporter.quality.sums import Sums
 from exporter.quality.task import Estimating, Task
@@ -61,7 +60,6 @@ __all__ = [
     "count_teacher",
     "digest_of",
     "figures_of",
-    "is_countable",
     "label_series",
     "length_of",
     "measured_of",

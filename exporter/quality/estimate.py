@@ -5,7 +5,7 @@ meant then: not where the relation of inputs and truth has changed.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,26 +16,19 @@ from exporter.quality.scores import Scores
 LEAST_ROWS = 10
 
 
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """A map from score to probability that never falls, linear between its points."""
+    """A map from score to probability that never falls, linear between its points.
 
-    def __init__(self, scores: Sequence[float], probabilities: Sequence[float]) -> None:
-        """Take points, of which the scores rise."""
-        self.scores = tuple(scores)
-        self.probabilities = tuple(probabilities)
+    The points' scores rise.
+    """
+
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
 
     def __call__(self, scores: Scores) -> Scores:
         """Return the probability of each score."""
         return np.interp(scores, self.scores, self.probabilities)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Calibration) and (self.scores, self.probabilities) == (
-            other.scores,
-            other.probabilities,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.scores, self.probabilities))
 
 
 def calibrated(
@@ -70,7 +63,7 @@ def calibrated(
     # Both ends: within a block the probability is the same, between two it rises.
     xs = [score for block in blocks for score in (block.lowest, block.highest)]
     ys = [block.right / block.rows for block in blocks for _ in range(2)]
-    return Calibration(*_rising(xs, ys))
+    return Calibration(*map(tuple, _rising(xs, ys)))
 
 
 def _starts(ordered: NDArray[np.float64], least: int) -> list[int]:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from exporter.quality.echo import canonical_texts
 from exporter.quality.errors import LabelError
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values
+from exporter.quality.task import VALUE, Values
 
-VALUE = "__value__"
 DEPTHS = (1, 5, 10)
 MOST_ITEMS, MOST_GAIN = 1_000, 30.0
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from exporter.quality.errors import LabelError, ScoreError
 from exporter.quality.scores import packed, unpacked_number
 from exporter.quality.sums import Sums
-from exporter.quality.task import PREDICTION, Values, finite_rows, packed_rows, usable_rows
+from exporter.quality.task import PREDICTION, VALUE, Values, finite_rows, packed_rows, usable_rows
 
-VALUE = "__value__"
 # Labels nearer to 0 have no relative error.
 LEAST_RELATIVE = 1e-9
 SIGNS = ("over", "under")

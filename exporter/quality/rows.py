@@ -2,14 +2,11 @@
 
 from typing import Any, NoReturn
 
-import numpy as np
 from numpy.typing import NDArray
 
 from exporter.quality.errors import LabelError
 from exporter.quality.sums import Sums
-from exporter.quality.task import Label, Values, usable_rows
-
-VALUE = "__value__"
+from exporter.quality.task import VALUE, Label, Values, usable_rows
 
 
 class Rows:
@@ -45,8 +42,3 @@ class Rows:
         """Make known every series."""
         sums.add("nonfinite_outputs_total", 0.0)
         sums.add("predictions_total", 0.0, predicted=VALUE)
-
-
-def is_countable(outputs: NDArray[Any]) -> bool:
-    """Return whether outputs are numbers in rows."""
-    return outputs.ndim > 0 and outputs.dtype != np.dtype(object)

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from exporter.quality.classes import Classes
 from exporter.quality.errors import LabelError
 from exporter.quality.sums import Sums
-from exporter.quality.task import Values, packed_rows, usable_rows
+from exporter.quality.task import VALUE, Values, packed_rows, usable_rows
 
-VALUE = "__value__"
 MOST_PIXELS = 1 << 24
 IGNORED = 255
 ROW_DIMENSIONS, SHAPE_DIMENSIONS = 3, 2

@@ -14,6 +14,8 @@ Values = Any
 Label = Any
 # Features of outputs.
 PREDICTION, SCORE = "__prediction__", "__score__"
+# What is predicted by a task without classes.
+VALUE = "__value__"
 # From scores to probabilities.
 Calibrate = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exporter import Recorder
-from exporter.quality import ScoreError, Sums, is_countable, output_series
+from exporter.quality import ScoreError, Sums, output_series
 from serving.model import ModelVersion
 from serving.runner.declared import unmeasured
 from serving.runner.profiled import Profiled
@@ -200,9 +200,7 @@ def _concatenated(parts: list[Rows]) -> Rows:
 def _finiteness(rows: Rows) -> np.ndarray:
     """Return 0 for each row whose outputs are finite, NaN for the others."""
     numbers = [
-        array.reshape(rows.size, -1)
-        for array in rows.outputs.values()
-        if is_countable(array) and array.dtype.kind == "f"
+        array.reshape(rows.size, -1) for array in rows.outputs.values() if array.dtype.kind == "f"
     ]
     if not numbers:
         return np.zeros(rows.size)
