@@ -46,6 +46,21 @@ DEFINITIONS = {
     "PRED": 'label_replace(S[predictions_total; predicted], "class", "$1", "predicted", "(.*)")',
     "ERRORS": "S[absolute_error_count]",
     "QUERIES": 'S[ranking_queries_total{relevant="some"}]',
+    "FOUND": 'S[detection_matches_total{result="tp"}; class, iou]',
+    "TRUTHS": 'S[detection_matches_total{result=~"tp|fn"}; iou]',
+    "RIGHTS": 'S[detection_score_bin_total{result="tp"}; iou, bin]',
+    "ATLEAST": "S[detection_score_at_least_total; iou, bin]",
+    "SURE": 'S[detection_score_at_least_total{result="tp"}; iou, bin]',
+    "SHARED": "S[segmentation_intersection_pixels_total; class]",
+    "EITHER": "S[segmentation_union_pixels_total; class]",
+    "SAME": "S[segmentation_intersection_pixels_total]",
+    "BREVITY": "exp(clamp_max(1 - S[bleu_reference_tokens_total]"
+    " / S[bleu_hypothesis_tokens_total], 0))",
+    "NGRAMS": "S[chrf_hypothesis_ngrams_total; n] > 0",
+    "CHRFP": "avg by (MV) (S[chrf_matches_total; n] / (NGRAMS))",
+    # An order for which every text is too short says nothing of their recall either.
+    "CHRFR": "avg by (MV) (S[chrf_matches_total; n] / S[chrf_reference_ngrams_total; n]"
+    " and (NGRAMS))",
     "CELL": "S[feature_bin_total; feature, bin]",
     "ROWS": "S[feature_bin_total; feature]",
     # Half a row more in each bin, as in the reference.
@@ -193,6 +208,58 @@ FIGURES = {
     ),
     "mean_ap": Figure(
         (), "mean average precision of rankings", "S[ranking_average_precision_sum_total] / QUERIES"
+    ),
+    "detection_precision": Figure(
+        ("class", "iou"),
+        "share of a class's boxes that match a true one",
+        'FOUND / (S[detection_matches_total{result=~"tp|fp"}; class, iou] > 0)',
+    ),
+    "detection_recall": Figure(
+        ("class", "iou"),
+        "share of a class's true boxes that were found",
+        'FOUND / (S[detection_matches_total{result=~"tp|fn"}; class, iou] > 0)',
+    ),
+    "detection_iou": Figure(
+        ("class",),
+        "mean overlap of the boxes that match at 0.5",
+        "S[detection_iou_sum_total; class]"
+        ' / (S[detection_matches_total{result="tp", iou="0.5"}; class] > 0)',
+    ),
+    "detection_ap": Figure(
+        ("iou",),
+        "average precision of boxes of all classes together, from bins",
+        "sum by (MV, iou) (RIGHTS * (SURE / ATLEAST >= 0)) / (TRUTHS > 0)",
+    ),
+    "iou": Figure(
+        ("class",), "intersection over union of a class's pixels", "SHARED / (EITHER > 0)"
+    ),
+    "mean_iou": Figure(
+        (),
+        "mean intersection over union of the classes that were predicted or labelled",
+        "avg by (MV) (SHARED / (EITHER > 0))",
+    ),
+    "pixel_accuracy": Figure(
+        (),
+        "share of labelled pixels that were predicted right",
+        "2 * SAME / (SAME + S[segmentation_union_pixels_total] > 0)",
+    ),
+    "bleu": Figure(
+        (),
+        "BLEU of all texts as one corpus, without smoothing, 0 to 100",
+        "100 * BREVITY"
+        " * exp(avg by (MV) (ln(S[bleu_ngram_matches_total; n] / S[bleu_ngrams_total; n])))",
+    ),
+    "chrf": Figure(
+        (),
+        "chrF of all texts as one corpus, 0 to 100",
+        "100 * 5 * CHRFP * CHRFR / (4 * CHRFP + CHRFR > 0)",
+    ),
+    "chrf_precision": Figure((), "mean precision of n-grams of characters", "CHRFP"),
+    "chrf_recall": Figure((), "mean recall of n-grams of characters", "CHRFR"),
+    "wer": Figure(
+        (),
+        "edits of words for each word of the references",
+        "S[word_edits_total] / (S[reference_words_total] > 0)",
     ),
     "coverage": Figure((), "labels for each predicted row", "N / S[rows_total]"),
     "accuracy_poststratified": Figure(

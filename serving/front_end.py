@@ -15,7 +15,6 @@ from serving.app import Application, make_app
 from serving.deadlines import TimeLimits
 from serving.feedback.assembly import make_feedback
 from serving.feedback.keys import written_keys
-from serving.feedback.stores.base import ClaimStoreError
 from serving.gunicorn_server import GunicornServer
 from serving.model_table import ModelTable
 from serving.process import (
@@ -85,26 +84,34 @@ def _scraper(settings: Settings) -> Scraper:
     return Scraper(store_path, collectors, folds=False)
 
 
-def _caught(call: Callable[[], T]) -> tuple[T | None, ClaimStoreError | None]:
+def _caught(call: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return call(), None
-    except ClaimStoreError as error:
+    except Exception as error:
         return None, error
+
+
+def _applied(pool: ThreadPool, call: Callable[[], T]) -> T:
+    # A pool prints what is raised in it, which is our caller's to tell.
+    found, error = pool.apply(_caught, (call,))
+    if error is not None:
+        raise error
+    return cast("T", found)
 
 
 class _GeventWaiting:
     """Has what may take long done by a thread, so that other requests go on meanwhile."""
 
     def __init__(self) -> None:
-        # One, since the store takes one call at a time.
-        self._pool = ThreadPool(1)
+        # One, since the store takes one call at a time; and what computes has the other, or
+        # labels would wait for an image's pixels.
+        self._store, self._computer = ThreadPool(1), ThreadPool(1)
 
     def blocking(self, call: Callable[[], T]) -> T:
-        # The pool prints what is raised in it, which is our caller's to tell.
-        found, error = self._pool.apply(_caught, (call,))
-        if error is not None:
-            raise error
-        return cast("T", found)
+        return _applied(self._store, call)
+
+    def computing(self, call: Callable[[], T]) -> T:
+        return _applied(self._computer, call)
 
     def pause(self) -> None:
         gevent.sleep(0)

@@ -176,6 +176,9 @@ class _PlainWaiting:
     def blocking(self, call: Callable[[], T]) -> T:
         return call()
 
+    def computing(self, call: Callable[[], T]) -> T:
+        return call()
+
     def pause(self) -> None:
         pass
 

@@ -158,6 +158,27 @@ class Order(tf.Module):
         return {"items": tf.argsort(x, axis=1, direction="DESCENDING")}
 
 
+class Boxes(tf.Module):
+    """What is put in, in three outputs: four numbers, a score and a class of each box."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 6], tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {
+            "detection_boxes": x[:, :, :4],
+            "detection_scores": x[:, :, 4],
+            "detection_classes": tf.cast(x[:, :, 5], tf.int32),
+            "num_detections": tf.reduce_sum(tf.ones_like(x[:, :, 0]), axis=1),
+        }
+
+
+class Pixels(tf.Module):
+    """Scores of three classes for each pixel, of which the one that is put in is the highest."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.int32, name="x")])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": tf.one_hot(x, 3) * 0.5 + 0.25}
+
+
 class Types(tf.Module):
     """An input and an output of each dtype: numbers plus one, truths negated, strings unchanged."""
 
@@ -212,6 +233,8 @@ def export(folder: Path) -> None:
         "wide/1": Wide(),
         "named/1": Named(),
         "order/1": Order(),
+        "boxes/1": Boxes(),
+        "pixels/1": Pixels(),
         "types/1": Types(DTYPES),
         # Of its own: JSON cannot carry it, and KServe's client does not know it.
         "bfloat/1": Types({"bf16": tf.bfloat16}),

@@ -9,7 +9,7 @@ predicted), `__set__` (whole sets of classes), `__top__` (whichever class was pr
 """
 
 from exporter.catalogue.requests import MODEL, VERSION
-from exporter.define import counter, gauge, histogram
+from exporter.define import counter, gauge, histogram, info
 from exporter.metric import Family, Label
 
 RESULTS = (
@@ -33,6 +33,8 @@ RUNNER = ("runner",)
 FRONT_END = ("frontend",)
 CLASS = Label("class")
 BIN = Label("bin")
+OVERLAP = Label("iou", ("0.5", "0.75"))
+CHARACTERS = Label("n", ("1", "2", "3", "4", "5", "6"))
 
 
 def _output(name: str, text: str, *labels: Label) -> Family:
@@ -181,6 +183,74 @@ LABEL_FAMILIES = (
         "Sum of average precisions: over the relevant items, those not ranked counting 0.",
     ),
     _labelled(
+        "detection_matches_total",
+        "Boxes above the score threshold that match a true box (tp) or none (fp), and true boxes"
+        " without one (fn), by the overlap that makes a match.",
+        CLASS, OVERLAP, Label("result", OUTCOMES),
+    ),
+    _labelled(
+        "detection_iou_sum_total",
+        "Sum of the overlaps of the boxes that match at 0.5.",
+        CLASS,
+    ),
+    _labelled(
+        "detection_score_bin_total",
+        "Boxes of any score by bin, matched (tp) or not (fp), if `average_precision` is declared.",
+        OVERLAP, BIN, Label("result", ("tp", "fp")),
+    ),
+    _labelled(
+        "detection_score_at_least_total",
+        "Boxes in higher bins, and half of those in this one, for the average precision.",
+        OVERLAP, BIN, Label("result", ("tp", "fp")),
+    ),
+    _labelled(
+        "segmentation_intersection_pixels_total",
+        "Labelled pixels that are of a class and were predicted so.",
+        CLASS,
+    ),
+    _labelled(
+        "segmentation_union_pixels_total",
+        "Labelled pixels that are of a class or were predicted so.",
+        CLASS,
+    ),
+    _labelled(
+        "bleu_ngram_matches_total",
+        "N-grams of words of predicted texts that are in a reference.",
+        Label("n", ("1", "2", "3", "4")),
+    ),
+    _labelled(
+        "bleu_ngrams_total",
+        "N-grams of words of predicted texts that were labelled.",
+        Label("n", ("1", "2", "3", "4")),
+    ),
+    _labelled("bleu_hypothesis_tokens_total", "Words of predicted texts that were labelled."),
+    _labelled(
+        "bleu_reference_tokens_total",
+        "Words of references; of several the one whose length is nearest to the prediction's.",
+    ),
+    _labelled("bleu_sentences_total", "Predicted texts that were labelled."),
+    _labelled(
+        "chrf_matches_total",
+        "N-grams of characters that a predicted text has in common with its best reference.",
+        CHARACTERS,
+    ),
+    _labelled(
+        "chrf_hypothesis_ngrams_total",
+        "N-grams of characters of predicted texts that were labelled.",
+        CHARACTERS,
+    ),
+    _labelled(
+        "chrf_reference_ngrams_total",
+        "N-grams of characters of the references.",
+        CHARACTERS,
+    ),
+    _labelled(
+        "word_edits_total",
+        "Fewest edits from the words of the best reference to those of a predicted text.",
+        Label("edit", ("substitution", "deletion", "insertion")),
+    ),
+    _labelled("reference_words_total", "Words of the references that edits were counted from."),
+    _labelled(
         "teacher_agreement_total",
         "Predictions compared with those of another model, whose labels came as `teacher`.",
         Label("agree", ("true", "false")),
@@ -195,6 +265,11 @@ FAMILIES = (
         Label("result", RESULTS), by=FRONT_END,
     ),
     *LABEL_FAMILIES,
+    info(
+        "inferometer_bleu_info",
+        "1 for how texts are split into words for BLEU.",
+        MODEL, VERSION, Label("tokenizer"), Label("lowercase", ("true", "false")), by=FRONT_END,
+    ),
     gauge(
         "inferometer_score_bin_upper_edge",
         "Upper edge of each bin of scores.",

@@ -7,6 +7,7 @@ what a row's label will need, parses labels and counts labelled rows, all into `
 
 from exporter.quality.arrivals import count_label, count_teacher
 from exporter.quality.baseline import figures_of
+from exporter.quality.boxes import BOX_COLUMNS, BOX_PARTS, joined_shape
 from exporter.quality.columns import Column, InputSpec, columns_of
 from exporter.quality.declaration import Declaration, read_declaration
 from exporter.quality.echo import digest_of
@@ -34,6 +35,8 @@ from exporter.quality.sums import Sums
 from exporter.quality.task import Estimating, Task
 
 __all__ = [
+    "BOX_COLUMNS",
+    "BOX_PARTS",
     "UPPER_EDGES",
     "Calibration",
     "Column",
@@ -60,6 +63,7 @@ __all__ = [
     "count_teacher",
     "digest_of",
     "figures_of",
+    "joined_shape",
     "label_series",
     "length_of",
     "measured_of",

@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from exporter.quality.boxes import BOX_PARTS, FORMATS
 from exporter.quality.errors import DeclarationError
 
-TASKS = ("binary", "multiclass", "multilabel", "regression", "ranking", "none")
+TASKS = (
+    "binary", "multiclass", "multilabel", "regression", "ranking", "detection", "segmentation",
+    "translation", "none",
+)  # fmt: skip
 GAINS = ("linear", "exponential")
 SCORES = ("probabilities", "logits")
+# Those of sacrebleu that need no model and no dictionary.
+TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 TOP, NO_BINS = "top", "none"
 MOST_CLASSES, LONGEST_NAME, MOST_BINNED, MOST_COLUMNS = 100_000, 64, 8, 50
 LARGEST_BYTES = 8 << 20
@@ -21,7 +27,8 @@ class Declaration:
     """A model's task and how its outputs are to be read.
 
     Empty `signature` and `output` are the default signature and its only output. `features` names
-    the columns of inputs. `score_bins` is `top`, `none`, or the names of classes.
+    the columns of inputs. `score_bins` is `top`, `none`, or the names of classes. `outputs` are
+    those that have a detection's boxes, scores and classes.
     """
 
     task: str = "none"
@@ -37,6 +44,13 @@ class Declaration:
     label_max: float | None = None
     target_column: int = 0
     gain: str = "linear"
+    outputs: Mapping[str, str] | None = None
+    score_threshold: float = 0.5
+    box_format: str = "yxyx"
+    average_precision: bool = False
+    ignore_index: int = 255
+    tokenizer: str = "13a"
+    lowercase: bool = False
 
 
 def read_declaration(text: bytes) -> Declaration:
@@ -72,6 +86,10 @@ def _check_together(found: Declaration) -> None:
     for name in found.score_bins if isinstance(found.score_bins, tuple) else ():
         if name not in found.classes:
             raise DeclarationError(f"score_bins: {name!r} is none of the classes")
+    if found.task in {"detection", "segmentation"} and not found.classes:
+        raise DeclarationError(f"classes: a {found.task} task needs the names of its classes")
+    if found.outputs is not None and (found.output or found.task != "detection"):
+        raise DeclarationError("outputs: is for a detection, and in place of output")
     least, most = found.label_min, found.label_max
     if least is not None and most is not None and least >= most:
         raise DeclarationError(f"label_min: {least:g} is not below label_max, {most:g}")
@@ -119,10 +137,22 @@ def _number(least: float, most: float) -> Callable[[str, object], float]:
     return checked
 
 
-def _column(name: str, value: object) -> int:
+def _place(name: str, value: object) -> int:
     if type(value) is not int or not 0 <= value < MOST_CLASSES:
         raise DeclarationError(f"{name}: a whole number from 0 to {MOST_CLASSES - 1} is expected")
     return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise DeclarationError(f"{name}: true or false is expected")
+    return value
+
+
+def _outputs(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or value.keys() != set(BOX_PARTS):
+        raise DeclarationError(f"{name}: an object of {', '.join(BOX_PARTS)} is expected")
+    return {part: _name(f"{name}.{part}", value[part]) for part in BOX_PARTS}
 
 
 def _score_bins(name: str, value: object) -> str | tuple[str, ...]:
@@ -154,7 +184,14 @@ _MEMBERS: dict[str, Callable[[str, object], Any]] = {
     "features": _features,
     "label_min": _number(-_FURTHEST, _FURTHEST),
     "label_max": _number(-_FURTHEST, _FURTHEST),
-    "target_column": _column,
+    "target_column": _place,
     "gain": _one_of(*GAINS),
+    "outputs": _outputs,
+    "score_threshold": _number(0, 1),
+    "box_format": _one_of(*FORMATS),
+    "average_precision": _flag,
+    "ignore_index": _place,
+    "tokenizer": _one_of(*TOKENIZERS),
+    "lowercase": _flag,
 }
 assert _MEMBERS.keys() == {each.name for each in fields(Declaration)}

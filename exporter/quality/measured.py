@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from numpy.typing import NDArray
+
+from exporter.quality.boxes import joined
 from exporter.quality.declaration import Declaration
 from exporter.quality.echo import Echoed
 from exporter.quality.task import Task
@@ -17,15 +20,17 @@ DIGEST_CHARACTERS = 6
 
 @dataclass(frozen=True)
 class Measured:
-    """The task in force: its declaration, the signature and output that it is about.
+    """The task in force: its declaration, the signature and outputs that it is about.
 
-    `row_shape` is the shape of one row of the output; None is a dimension that is not known.
+    `outputs` is one, or those of a detection's boxes, scores and classes; empty without a task.
+    `row_shape` is the shape of one row of what `read` makes of them; None is a dimension that is
+    not known.
     `target_mean` is about what a regression's labels are, near which R² is precise.
     """
 
     declaration: Declaration
     signature: str
-    output: str
+    outputs: tuple[str, ...]
     row_shape: tuple[int | None, ...]
     target_mean: float = 0.0
 
@@ -33,6 +38,11 @@ class Measured:
     def task(self) -> Task:
         """The task. Raises DeclarationError when the declaration contradicts the shape."""
         return make_task(self.declaration, self.row_shape, self.target_mean)
+
+    def read(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Return what the task takes of a batch's outputs. Raises ScoreError."""
+        found = [outputs[name] for name in self.outputs]
+        return found[0] if len(found) == 1 else joined(*found)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -46,14 +56,14 @@ class Measured:
         """A few characters that differ where tokens of one task mean nothing to another."""
         found = self.declaration
         classes = found.classes or (self.row_shape[-1:] if self.is_by_class else ())
-        content = [found.task, classes, found.positive_class, found.threshold, found.target_column]
+        content = [found.task, classes, *(getattr(found, name) for name in _JUDGED_BY)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:DIGEST_CHARACTERS]
 
     @property
     def reading(self) -> str:
         """A few characters that differ where scores are of another output, or read otherwise."""
         found = self.declaration
-        content = [self.digest, self.signature, self.output, found.scores]
+        content = [self.digest, self.signature, *self.outputs, found.scores]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:DIGEST_CHARACTERS]
 
     @cached_property
@@ -72,13 +82,17 @@ class Measured:
         return {
             "declaration": declaration,
             "signature": self.signature,
-            "output": self.output,
+            "outputs": self.outputs,
             "row_shape": self.row_shape,
             "target_mean": self.target_mean,
         }
 
 
 _FIELDS = fields(Declaration)
+# What a label is judged by, beside the classes.
+_JUDGED_BY = (
+    "positive_class", "threshold", "target_column", "score_threshold", "box_format", "ignore_index",
+)  # fmt: skip
 
 
 def measured_of(content: Mapping[str, Any]) -> Measured:
@@ -88,7 +102,7 @@ def measured_of(content: Mapping[str, Any]) -> Measured:
     return Measured(
         Declaration(**declaration),
         content["signature"],
-        content["output"],
+        tuple(content["outputs"]),
         tuple(content["row_shape"]),
         content["target_mean"],
     )

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from exporter.quality.binary import Binary
+from exporter.quality.boxes import BOX_COLUMNS, MOST_BOXES
 from exporter.quality.declaration import NO_BINS, TOP, Declaration
+from exporter.quality.detection import Detection
 from exporter.quality.errors import DeclarationError
 from exporter.quality.multiclass import TOP as TOP_CLASS
 from exporter.quality.multiclass import Multiclass
@@ -11,9 +13,12 @@ from exporter.quality.multilabel import Multilabel
 from exporter.quality.ranking import Ranking
 from exporter.quality.regression import FURTHEST, Regression
 from exporter.quality.rows import Rows
+from exporter.quality.segmentation import Segmentation
 from exporter.quality.task import Task
 
 TWO = 2
+# Of an image's ids, and of its scores.
+PLANE, DEEP = 2, 3
 
 # An output's shape without the rows; None is a dimension that is not known.
 Shape = Sequence[int | None]
@@ -82,11 +87,64 @@ def _ranking(declaration: Declaration, shape: Shape) -> Task:
     return Ranking(gain=declaration.gain)
 
 
+def _detection(declaration: Declaration, shape: Shape) -> Task:
+    """`shape` is that of the one output, or of what `joined` makes of three."""
+    if len(shape) != TWO or shape[1] != BOX_COLUMNS:
+        raise DeclarationError(
+            "a detection's output is [n, boxes, 6]: four numbers, a score and a class, or three"
+            f" outputs are to be named as outputs; it is {_text(shape)}"
+        )
+    if (shape[0] or 0) > MOST_BOXES:
+        raise DeclarationError(
+            f"{shape[0]} boxes; up to {MOST_BOXES} can be judged: are they suppressed?"
+        )
+    return Detection(
+        declaration.classes,
+        threshold=declaration.score_threshold,
+        box_format=declaration.box_format,
+        outputs=tuple((declaration.outputs or {"": declaration.output}).values()),
+        is_binned=declaration.average_precision,
+    )
+
+
+def _segmentation(declaration: Declaration, shape: Shape) -> Task:
+    if len(shape) not in {PLANE, DEEP}:
+        raise DeclarationError(
+            "a segmentation's output is [n, H, W], [n, H, W, K] or [n, H, W, 1],"
+            f" not {_text(shape)}"
+        )
+    depth = shape[PLANE] if len(shape) == DEEP else len(declaration.classes)
+    classes = TWO if depth == 1 else depth
+    if classes != len(declaration.classes):
+        raise DeclarationError(
+            f"classes: {len(declaration.classes)} names, the output tells {classes} classes"
+        )
+    return Segmentation(
+        declaration.classes, threshold=declaration.threshold, ignored=declaration.ignore_index
+    )
+
+
+def _translation(declaration: Declaration, shape: Shape) -> Task:
+    if tuple(shape) not in {(), (1,), (None,)}:
+        raise DeclarationError(f"a translation's output is [n] or [n, 1], not {_text(shape)}")
+    try:
+        # An extra: who translates nothing need not have it.
+        from exporter.quality.translation import Translation  # noqa: PLC0415
+    except ImportError as error:
+        raise DeclarationError(
+            f"a translation task needs the extra inferometer[translation]: {error}"
+        ) from error
+    return Translation(tokenizer=declaration.tokenizer, lowercase=declaration.lowercase)
+
+
 TASKS: dict[str, Callable[[Declaration, Shape], Task]] = {
     "binary": _binary,
     "multiclass": _multiclass,
     "multilabel": _multilabel,
     "ranking": _ranking,
+    "detection": _detection,
+    "segmentation": _segmentation,
+    "translation": _translation,
     "none": lambda _declaration, _shape: Rows(),
 }
 

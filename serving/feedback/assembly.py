@@ -44,7 +44,13 @@ def make_feedback(
         is_coming = not table().is_known or any(one.state in COMING for one in found)
         return model in settings.models and is_coming
 
-    preparer = Preparer(signer, versions, max_age_seconds=max_age_seconds, may_come=may_come)
+    preparer = Preparer(
+        signer,
+        versions,
+        max_age_seconds=max_age_seconds,
+        may_come=may_come,
+        apart=waiting.computing,
+    )
     service = FeedbackService(
         preparer,
         make_store(settings),

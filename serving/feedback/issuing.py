@@ -39,13 +39,13 @@ class TokenIssuer:
         if (
             not self._is_on
             or measured is None
-            or not measured.output
+            or not measured.outputs
             or request.signature != measured.signature
             or (not request.wants_tokens and (request.rows > 1 or measured.echoed is not None))
         ):
             return Wish(request._replace(outputs=outputs), None)
-        if outputs is not None and measured.output not in outputs:
-            outputs = (*outputs, measured.output)
+        if outputs is not None:
+            outputs = (*outputs, *(name for name in measured.outputs if name not in outputs))
         return Wish(request._replace(outputs=outputs), measured)
 
     def tokens(
@@ -60,11 +60,11 @@ class TokenIssuer:
         # Another version may have answered, with a task of its own.
         if measured is None or version.measured is not measured:
             return ()
-        rows = outputs[measured.output]
-        if not rows.ndim or len(rows) != wish.request.rows:
-            return ()  # A model that is not batched may put out anything.
+        # A model that is not batched may put out anything.
+        if any(outputs[name].shape[:1] != (wish.request.rows,) for name in measured.outputs):
+            return ()
         try:
-            packed = measured.task.pack(rows)
+            packed = measured.task.pack(measured.read(outputs))
         except ScoreError:
             # The runner says so in its log, and has the task taken off the version.
             return ()

@@ -57,4 +57,14 @@ class MeasuredVersions:
     def _declared(self, name: tuple[str, str], measured: Measured) -> VersionSeries:
         for bin_name, edge in UPPER_EDGES.items():
             self._recorder.child("inferometer_score_bin_upper_edge", bin=bin_name).set(edge)
+        declaration = measured.declaration
+        if declaration.task == "translation":
+            model, version = name
+            self._recorder.child(
+                "inferometer_bleu_info",
+                model=model,
+                version=version,
+                tokenizer=declaration.tokenizer,
+                lowercase=str(declaration.lowercase).lower(),
+            ).set(1.0)
         return label_series(self._recorder, *name, measured.task)

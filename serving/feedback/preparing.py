@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from exporter.quality import LabelError, Sums, count_label, count_teacher, digest_of
 from serving.feedback.items import Item, seconds_of
 from serving.feedback.measured_versions import MeasuredVersion, MeasuredVersions
@@ -53,6 +55,14 @@ class Prepared(NamedTuple):
     is_truth: bool
 
 
+class Counted(NamedTuple):
+    """What was predicted, what a store keeps of the label, and what it counts."""
+
+    values: object
+    claimed: bytes
+    sums: Sums
+
+
 class Preparer:
     """Knows the keys and the versions."""
 
@@ -63,12 +73,17 @@ class Preparer:
         *,
         max_age_seconds: float,
         may_come: Callable[[str], bool],
+        apart: Callable[[Callable[[], Counted]], Counted],
     ) -> None:
-        """`may_come` tells whether versions of a model that are not known now may be so soon."""
+        """`may_come` tells whether versions of a model that are not known now may be so soon.
+
+        `apart` makes a call that computes for long without keeping requests waiting.
+        """
         self._signer = signer
         self._versions = versions
         self._max_age_seconds = max_age_seconds
         self._may_come = may_come
+        self._apart = apart
 
     def prepare(self, item: Item) -> Prepared | Refusal:
         """Verify and parse a label."""
@@ -104,17 +119,28 @@ class Preparer:
     def _prepared(
         self, item: Item, version: MeasuredVersion, row: RowOfPrediction, age: float
     ) -> Prepared:
-        task, sums = version.measured.task, Sums()
-        label = task.parse(item.label)
-        row = row._replace(values=_values(version, row, item.prediction))
-        delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
-        if item.source:
-            count_teacher(task, row.values, label, sums)
-        else:
-            count_label(task, row.values, label, sums, age=age, delay=delay)
+        def count() -> Counted:
+            return _counted(item, version, row, age)
+
+        # Images and texts are worked on for long; what a token has is counted in microseconds.
+        found = count() if item.prediction is None else self._apart(count)
         key = Key(prediction_bytes(row.prediction_id), row.row, item.source)
         expires = int(time.time() - age + self._max_age_seconds + AHEAD_SECONDS)
-        return Prepared(version, row, Claim(key, claimed(label), expires), sums, not item.source)
+        row = row._replace(values=found.values)
+        claim = Claim(key, found.claimed, expires)
+        return Prepared(version, row, claim, found.sums, not item.source)
+
+
+def _counted(item: Item, version: MeasuredVersion, row: RowOfPrediction, age: float) -> Counted:
+    task, sums = version.measured.task, Sums()
+    label = task.parse(item.label)
+    values = _values(version, row, item.prediction)
+    delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
+    if item.source:
+        count_teacher(task, values, label, sums)
+    else:
+        count_label(task, values, label, sums, age=age, delay=delay)
+    return Counted(values, claimed(label), sums)
 
 
 def _values(version: MeasuredVersion, row: RowOfPrediction, prediction: object) -> object:
@@ -146,7 +172,7 @@ def _delay(labelled_at: object, age: float) -> float:
 
 def claimed(label: object) -> bytes:
     """Return what a store keeps of a label: itself if it is short, else a digest."""
-    text = json.dumps(label, sort_keys=True).encode()
+    text = json.dumps(label, sort_keys=True, default=np.ndarray.tolist).encode()
     if len(text) < LONGEST_LABEL:
         return READABLE + text
     return HASHED + hashlib.sha256(text).digest()[:HASH_BYTES]

@@ -30,7 +30,10 @@ class Waiting(Protocol):
     """How a front-end waits without keeping its requests waiting."""
 
     def blocking(self, call: Callable[[], T]) -> T:
-        """Return what a call returns that may take long."""
+        """Return what a call returns that may wait for long; one at a time."""
+
+    def computing(self, call: Callable[[], T]) -> T:
+        """Return what a call returns that may compute for long."""
 
     def pause(self) -> None:
         """Let others run."""

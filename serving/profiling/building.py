@@ -44,7 +44,8 @@ def build_profile(subject: Subject, data: Data, *, bins: int, created: str) -> P
         raise DataError(f"{rows} rows; at least {LEAST_ROWS} are needed, or single ones would show")
     target = calibration = None
     baseline: dict[str, float] = {}
-    if measured.output:
+    # Of predictions that are structures there are no features, and no baseline.
+    if measured.outputs and measured.echoed is None:
         outputs = _outputs(subject, data)
         try:
             features += _output_features(measured.task, outputs, bins)
@@ -101,7 +102,7 @@ def _outputs(subject: Subject, data: Data) -> np.ndarray:
     parts = []
     for start in range(0, rows, BATCH_ROWS):
         inputs = tuple(data.inputs[name][start : start + BATCH_ROWS] for name in names)
-        parts.append(loaded.call(measured.signature, inputs)[measured.output])
+        parts.append(measured.read(loaded.call(measured.signature, inputs)))
     return np.concatenate(parts)
 
 

@@ -60,7 +60,7 @@ def _task_lines(subject: Subject) -> Iterator[str]:
             else f"task: none, {origin}"
         )
         return
-    yield f"task: {declaration.task} of output {measured.output}, {origin}"
+    yield f"task: {declaration.task} of output {', '.join(measured.outputs)}, {origin}"
     classes = measured.classes or (("0", "1") if declaration.task == "binary" else ())
     if classes:
         named = "" if declaration.classes else "; their names are to be declared"

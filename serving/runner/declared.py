@@ -4,10 +4,18 @@ A wrong guess is worse than none: what is not declared is inferred only where it
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.quality import Declaration, DeclarationError, Measured, read_declaration
+from exporter.quality import (
+    BOX_PARTS,
+    Declaration,
+    DeclarationError,
+    Measured,
+    joined_shape,
+    read_declaration,
+)
 from serving.errors import ModelLoadError
 from serving.model import ModelVersion, Signature, TensorSpec
 from serving.runner.formats import QUALITY_FILE
@@ -17,12 +25,22 @@ FLOATS = frozenset(("FP16", "FP32", "FP64"))
 NUMBERS = FLOATS | {
     f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)
 }  # fmt: skip
-# What the measured output may be; of a task that is not here, a float.
-DATATYPES = {"regression": NUMBERS, "ranking": (NUMBERS - FLOATS) | {"BYTES"}}
+# What a measured output may be; of a task that is not here, a float.
+DATATYPES = {
+    "regression": NUMBERS,
+    "ranking": (NUMBERS - FLOATS) | {"BYTES"},
+    "detection": NUMBERS,
+    "segmentation": NUMBERS,
+    "translation": frozenset(("BYTES",)),
+}
+# What models of boxes call their outputs, with or without the prefix.
+BOX_PREFIX = "detection_"
 NO_TASK = (
     "model %s version %s has no task, so its predictions are not judged; %s beside the model says"
     ' what they are, such as {"task": "binary"}'
 )
+
+Shape = tuple[int | None, ...]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +67,7 @@ def measured_version(
 
 def unmeasured(version: ModelVersion) -> Measured:
     """Return that a version has no task: rows count, and outputs that are not finite."""
-    return Measured(Declaration(), version.default_signature, "", ())
+    return Measured(Declaration(), version.default_signature, (), ())
 
 
 def _inferred(version: ModelVersion, inferred: Declaration | None) -> Measured:
@@ -70,26 +88,48 @@ def _resolved(declaration: Declaration, version: ModelVersion) -> Measured:
         there = ", ".join(sorted(version.signatures))
         missing = declaration.signature or version.default_signature
         raise DeclarationError(f'signature: there is no "{missing}"; there are {there}')
-    spec = _output(declaration, signature)
+    parts = _parts(declaration, signature)
+    if parts is not None:
+        specs = [_output(name, signature) for name in parts.values()]
+        known = replace(declaration, signature=signature.name, outputs=parts)
+        shape = joined_shape(*(_row_shape(declaration, spec) for spec in specs))
+        return Measured(known, signature.name, tuple(parts.values()), shape)
+    if not declaration.output and len(signature.outputs) != 1:
+        names = ", ".join(spec.name for spec in signature.outputs)
+        raise DeclarationError(f"output: one of several is to be named: {names}")
+    spec = _output(declaration.output or signature.outputs[0].name, signature)
+    known = replace(declaration, signature=signature.name, output=spec.name)
+    return Measured(known, signature.name, (spec.name,), _row_shape(declaration, spec))
+
+
+def _parts(declaration: Declaration, signature: Signature) -> Mapping[str, str] | None:
+    """Return the outputs that have a detection's boxes, scores and classes; None if one has all."""
+    if declaration.task != "detection" or declaration.output or declaration.outputs:
+        return declaration.outputs
+    names = {spec.name for spec in signature.outputs}
+    for prefix in ("", BOX_PREFIX):
+        if names.issuperset(prefix + part for part in BOX_PARTS):
+            return {part: prefix + part for part in BOX_PARTS}
+    return None
+
+
+def _output(name: str, signature: Signature) -> TensorSpec:
+    for spec in signature.outputs:
+        if spec.name == name:
+            return spec
+    names = ", ".join(spec.name for spec in signature.outputs)
+    raise DeclarationError(f'output: there is no "{name}"; there are {names}')
+
+
+def _row_shape(declaration: Declaration, spec: TensorSpec) -> Shape:
+    """Return the shape of an output's rows. Raises DeclarationError for what is not expected."""
     allowed = DATATYPES.get(declaration.task, FLOATS)
     if spec.datatype not in allowed:
         expected = ", ".join(sorted(allowed))
         raise DeclarationError(f'output "{spec.name}" is {spec.datatype}; expected: {expected}')
     if spec.row_shape is None or not spec.shape:
         raise DeclarationError(f'output "{spec.name}" has no rows, or unknown dimensions')
-    shape = tuple(None if size < 0 else size for size in spec.row_shape)
-    known = replace(declaration, signature=signature.name, output=spec.name)
-    return Measured(known, signature.name, spec.name, shape)
-
-
-def _output(declaration: Declaration, signature: Signature) -> TensorSpec:
-    names = ", ".join(spec.name for spec in signature.outputs)
-    if not declaration.output and len(signature.outputs) != 1:
-        raise DeclarationError(f"output: one of several is to be named: {names}")
-    for spec in signature.outputs:
-        if declaration.output in ("", spec.name):
-            return spec
-    raise DeclarationError(f'output: there is no "{declaration.output}"; there are {names}')
+    return tuple(None if size < 0 else size for size in spec.row_shape)
 
 
 def content_of(file: Path) -> bytes:

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 class Rows(NamedTuple):
     """What is to be counted of a batch: outputs, and the inputs if they are profiled.
 
-    First dimensions are `size`, without padding. Of a version with a task the outputs are the
-    measured one alone.
+    First dimensions are `size`, without padding. Of a version with a task the outputs are those
+    that are measured.
     """
 
     size: int
@@ -93,9 +93,9 @@ class Measurement:
         found = {
             name: array[:rows]
             for name, array in outputs.items()
-            if self._measured.output in ("", name) and array.ndim and len(array) >= rows
+            if name in (self._measured.outputs or outputs) and array.ndim and len(array) >= rows
         }
-        if self._measured.output and not found:
+        if len(found) < len(self._measured.outputs):
             return None
         return Rows(rows, found, seen)
 
@@ -117,8 +117,8 @@ class Measurement:
         """Return what rows count. Raises ScoreError when they are judged and cannot be."""
         sums = Sums()
         outputs = None
-        if self._measured.output and is_judged:
-            outputs = rows.outputs[self._measured.output]
+        if self._measured.outputs and is_judged:
+            outputs = self._measured.read(rows.outputs)
             self._measured.task.observe(outputs, sums)
         else:
             self._without_task.observe(_finiteness(rows), sums)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.quality import (
+    BOX_COLUMNS,
     Declaration,
     DeclarationError,
     Measured,
@@ -81,16 +82,22 @@ def _profiled(
 
 
 def _declared(declaration: Declaration) -> Measured | None:
-    """Return what a declaration alone tells of a task; None where only the model tells classes."""
+    """Return what a declaration alone tells of a task; None where only the model tells the rest."""
     shapes: dict[str, tuple[int, ...]] = {
         "regression": (declaration.target_column + 1,),
         "multiclass": (len(declaration.classes),),
         "multilabel": (len(declaration.classes),),
+        "ranking": (1,),
+        "detection": (0, BOX_COLUMNS),
+        "segmentation": (1, 1),
     }
+    outputs = tuple((declaration.outputs or {"": declaration.output}).values())
     measured = Measured(
-        declaration, declaration.signature, declaration.output, shapes.get(declaration.task, ())
+        declaration, declaration.signature, outputs, shapes.get(declaration.task, ())
     )
     if measured.is_by_class and not declaration.classes:
+        return None
+    if declaration.task == "detection" and outputs == ("",):
         return None
     measured.task  # noqa: B018 - whether it can be made
     return measured

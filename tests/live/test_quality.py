@@ -1,4 +1,4 @@
-"""Every figure of quality over two servers, each with two front-ends, against scikit-learn."""
+"""Figures of quality over two servers of two front-ends each: scikit-learn and sacrebleu agree."""
 
 import random
 import shutil
@@ -13,6 +13,7 @@ from sklearn import metrics
 
 from exporter.quality import Sums
 from grafana.figures import promql
+from tests.live import structures
 from tests.live.labels import KEY, declared
 from tests.live.prometheus import prometheus, query
 from tests.live.servers import Server, start_server, wait_for
@@ -89,6 +90,10 @@ def test_figures_of_two_servers_are_scikit_learns(models: Path, tmp_path: Path) 
         "cats": declared(models, "half", tmp_path / "cats", CATS),
         "both": declared(models, "half", tmp_path / "both", BOTH),
         "number": declared(models, "log", tmp_path / "number", NUMBER),
+        "order": declared(models, "order", tmp_path / "order", structures.RANKING),
+        "pixels": declared(models, "pixels", tmp_path / "pixels", structures.PIXELS),
+        "boxes": declared(models, "boxes", tmp_path / "boxes", structures.BOXES),
+        "text": declared(models, "text", tmp_path / "text", structures.TEXTS),
     }
     arguments = ("--workers=2", f"--feedback-keys={KEY}")
     (tmp_path / "a").mkdir()
@@ -112,9 +117,16 @@ def test_figures_of_two_servers_are_scikit_learns(models: Path, tmp_path: Path) 
             "cats": _binary(servers),
             "both": _multilabel(servers),
             "number": _regression(servers),
+            "order": structures.rankings(servers, sums_of),
+            "pixels": structures.pixels(servers, sums_of),
+            "boxes": structures.boxes(servers, sums_of),
+            "text": structures.translations(servers, sums_of),
         }
         labels = 'sum(inferometer_labels_total{age="1h"})'
-        wait_for(lambda: query(url, labels) == {frozenset(): 4.0 * ROWS}, "all labels scraped")
+        wait_for(
+            lambda: query(url, labels) == {frozenset(): 4.0 * (ROWS + structures.ROWS)},
+            "all labels scraped",
+        )
         _check_promql(url, expected, f"{int(time.monotonic() - begun) + 60}s")
 
 

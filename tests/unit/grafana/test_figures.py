@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import bleu, chrf
 from scipy import special, stats
 from scipy.spatial import distance
 from sklearn import metrics
@@ -16,6 +17,7 @@ from sklearn import metrics
 from exporter.catalogue.quality import ABSOLUTE_ERROR
 from exporter.quality.arrivals import count_label
 from exporter.quality.binary import Binary
+from exporter.quality.detection import Detection
 from exporter.quality.estimate import Calibration
 from exporter.quality.feature_counts import FeatureCounts
 from exporter.quality.features import category_feature, number_feature
@@ -24,10 +26,13 @@ from exporter.quality.multilabel import Multilabel
 from exporter.quality.ranking import Ranking
 from exporter.quality.recording import declared
 from exporter.quality.regression import Regression
+from exporter.quality.segmentation import Segmentation
 from exporter.quality.sums import Sums
 from exporter.quality.task import Task
+from exporter.quality.translation import Translation
 from grafana.figures import FIGURES, promql
 from grafana.rules import recorded_name, rules_text
+from tests.unit.exporter.quality.texts import changed, fewest_edits, texts
 
 pytestmark = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed"
@@ -89,6 +94,8 @@ def check(
     parts: Sequence[Sums],
     expected: Mapping[str, Expected],
     gauges: Sequence[dict[str, str]] = (),
+    *,
+    tolerance: float = 1e-9,
 ) -> None:
     """Check figures over eleven minutes; where there are several series, by their label."""
     tests = []
@@ -100,7 +107,9 @@ def check(
             for key, each in wanted.items()
         )
         on = f"on ({label})" if label else "on ()"
-        close = f"sum(abs(({promql(name, '10m')}) - {on} group_left () ({vectors})) < bool 1e-9)"
+        close = (
+            f"sum(abs(({promql(name, '10m')}) - {on} group_left () ({vectors})) < bool {tolerance})"
+        )
         tests.append(
             {
                 "expr": close,
@@ -309,6 +318,108 @@ def test_ranking_figures(tmp_path: Path) -> None:
     )
 
 
+def counted(task: Task, values: Sequence[Any], labels: Sequence[object]) -> list[Sums]:
+    """Return what two replicas count of predictions that came back with their labels."""
+    parts = [declared(task) for _ in range(2)]
+    for number, (value, label) in enumerate(zip(values, labels, strict=True)):
+        count_label(task, value, task.parse(label), parts[number % 2], age=1.0, delay=1.0)
+    return parts
+
+
+def test_detection_figures(tmp_path: Path) -> None:
+    """Images of one true box each, which is found, missed, or taken for the other class."""
+    random = np.random.default_rng(15)
+    task = Detection(CLASSES[:2], box_format="xyxy", is_binned=True)
+    truth = random.integers(0, 2, ROWS)
+    predicted = np.where(random.random(ROWS) < 0.8, truth, 1 - truth)
+    widths = random.uniform(0.3, 1, ROWS)
+    scores = random.uniform(0.01, 1, ROWS).astype(np.float32)
+    values = [
+        np.array([[0, 0, 10 * width, 10, score, number]], np.float32)
+        for width, score, number in zip(widths, scores, predicted, strict=True)
+    ]
+    labels = [[{"box": [0, 0, 10, 10], "class": int(number)}] for number in truth]
+    kept = scores > 0.5
+    is_right = {
+        iou: kept & (predicted == truth) & (widths.astype(np.float32) >= iou) for iou in (0.5, 0.75)
+    }
+    parts = counted(task, values, labels)
+
+    def shares(whole: np.ndarray, iou: float) -> dict[str, float]:
+        return {CLASSES[n]: is_right[iou][whole == n].sum() / (whole == n).sum() for n in (0, 1)}
+
+    check(
+        tmp_path,
+        parts,
+        {
+            "detection_iou": {
+                CLASSES[n]: float(widths[is_right[0.5] & (truth == n)].mean()) for n in (0, 1)
+            }
+        },
+        tolerance=1e-6,  # boxes are float32
+    )
+    found = [
+        f"sum(abs(({promql(name, '10m')}) and on (class, iou) label_replace(label_replace("
+        f'vector(1), "class", "{key}", "", ""), "iou", "{iou}", "", "")) - {share}) < bool 1e-9'
+        for name, whole in (
+            ("detection_precision", np.where(kept, predicted, 9)),
+            ("detection_recall", truth),
+        )
+        for iou in (0.5, 0.75)
+        for key, share in shares(whole, iou).items()
+    ]
+    # scikit-learn's curve knows the boxes, of which all true ones are to be found.
+    for iou in (0.5, 0.75):
+        right = (predicted == truth) & (widths.astype(np.float32) >= iou)
+        exact = metrics.average_precision_score(right, scores) * right.mean()
+        found.append(f'abs({promql("detection_ap", "10m")} - {exact}) < bool 0.02 and on (iou) label_replace(vector(1), "iou", "{iou}", "", "")')  # fmt: skip # noqa: E501
+    run(
+        tmp_path,
+        {"input_series": series_of(parts), "promql_expr_test": list(map(_is_true, found))},
+    )
+
+
+def test_segmentation_figures(tmp_path: Path) -> None:
+    random = np.random.default_rng(16)
+    task = Segmentation(CLASSES)  # the last is neither predicted nor labelled
+    actual = random.integers(0, 3, size=(40, 6, 5))
+    outputs = np.where(random.random(actual.shape) < 0.6, actual, (actual + 1) % 3)
+    actual[:, 0, :2] = 255
+    counts = actual != 255
+    truth, predicted = actual[counts], outputs[counts]
+    shares = metrics.jaccard_score(truth, predicted, average=None)
+
+    check(
+        tmp_path,
+        counted(task, task.pack(outputs), actual.tolist()),
+        {
+            "iou": dict(zip(CLASSES, map(float, shares), strict=False)),
+            "mean_iou": float(shares.mean()),
+            "pixel_accuracy": metrics.accuracy_score(truth, predicted),
+        },
+    )
+
+
+def test_translation_figures(tmp_path: Path) -> None:
+    truths = texts(17, 120)
+    predicted = changed(truths, 18)
+    scores = [
+        bleu.BLEU(smooth_method="none", force=True).corpus_score(predicted, [truths]).score,
+        chrf.CHRF().corpus_score(predicted, [truths]).score,
+    ]
+    edits = [fewest_edits(t.split(), p.split()) for t, p in zip(truths, predicted, strict=True)]
+
+    check(
+        tmp_path,
+        counted(Translation(), predicted, truths),
+        {
+            "bleu": scores[0],
+            "chrf": scores[1],
+            "wer": sum(edits) / sum(len(each.split()) for each in truths),
+        },
+    )
+
+
 def test_labels_of_some_classes_only_are_weighed_by_predictions(tmp_path: Path) -> None:
     """Half of the cats are labelled and a tenth of the dogs; the weights undo that."""
     random = np.random.default_rng(11)
@@ -418,7 +529,11 @@ def test_estimate_figures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_empty_window_has_no_figure(tmp_path: Path, name: str) -> None:
     """Nothing was labelled: no row, or NaN, and never a number."""
-    parts = [declared(Multiclass(CLASSES)), declared(Regression()), declared(Ranking())]
+    tasks = (
+        Multiclass(CLASSES), Regression(), Ranking(), Detection(CLASSES, is_binned=True),
+        Segmentation(CLASSES), Translation(),
+    )  # fmt: skip
+    parts = list(map(declared, tasks))
     expression = promql(name, "10m")
     run(
         tmp_path,

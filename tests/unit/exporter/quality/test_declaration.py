@@ -6,12 +6,16 @@ import pytest
 
 from exporter.quality.binary import Binary
 from exporter.quality.declaration import Declaration, read_declaration
+from exporter.quality.detection import Detection
 from exporter.quality.errors import DeclarationError, LabelError
 from exporter.quality.measured import Measured, measured_of
 from exporter.quality.multiclass import Multiclass
 from exporter.quality.multilabel import Multilabel
+from exporter.quality.ranking import Ranking
 from exporter.quality.regression import Regression
+from exporter.quality.segmentation import Segmentation
 from exporter.quality.tasks import make_task
+from exporter.quality.translation import Translation
 
 
 def declared(**members: object) -> Declaration:
@@ -46,6 +50,14 @@ def test_members_have_their_defaults():
         (b'{"task": "multiclass", "classes": ["a", "b"]}', "3 or more"),
         (b'{"label_min": 2, "label_max": 1}', "not below"), (b'{"features": []}', "object"),
         (b'{"features": {"x": ["a"], "y": ["a"]}}', "once"),
+        (b'{"task": "detection"}', "needs the names"),
+        (b'{"task": "segmentation"}', "needs the names"),
+        (b'{"task": "binary", "outputs": {"boxes": "b", "scores": "s", "classes": "c"}}', "for a"),
+        (b'{"outputs": {"boxes": "b"}}', "boxes, scores, classes"), (b'{"outputs": "b"}', "object"),
+        (b'{"outputs": {"boxes": "b", "scores": "s", "classes": 1}}', "outputs.classes"),
+        (b'{"box_format": "xyz"}', "none of yxyx"), (b'{"score_threshold": -1}', "0 to 1"),
+        (b'{"ignore_index": -1}', "whole"), (b'{"tokenizer": "ja-mecab"}', "none of 13a"),
+        (b'{"lowercase": 1}', "true or false"), (b'{"average_precision": "no"}', "true or false"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(text: bytes, expected: str):
@@ -59,11 +71,16 @@ def test_what_is_wrong_is_named(text: bytes, expected: str):
         ("binary", [], Binary), ("binary", [1], Binary), ("binary", [2], Binary),
         ("multiclass", [3], Multiclass), ("multilabel", [2], Multilabel),
         ("regression", [], Regression), ("regression", [1], Regression),
-        ("regression", [None], Regression),
+        ("regression", [None], Regression), ("ranking", [9], Ranking),
+        ("detection", [None, 6], Detection), ("detection", [300, 6], Detection),
+        ("segmentation", [None, None], Segmentation), ("segmentation", [9, 9, 1], Segmentation),
+        ("segmentation", [9, 9, 2], Segmentation), ("translation", [], Translation),
+        ("translation", [1], Translation),
     ],
 )  # fmt: skip
 def test_task_is_made_of_a_shape_that_fits(task: str, shape: list[int | None], kind: type):
-    assert isinstance(make_task(declared(task=task), shape), kind)
+    members = {"classes": ["a", "b"]} if task in {"detection", "segmentation"} else {}
+    assert isinstance(make_task(declared(task=task, **members), shape), kind)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +91,13 @@ def test_task_is_made_of_a_shape_that_fits(task: str, shape: list[int | None], k
         ({"task": "multiclass", "classes": ["a", "b", "c"]}, [4], "3 names, the output has 4"),
         ({"task": "multilabel"}, [3, 2], r"not \[n, 3, 2\]"),
         ({"task": "regression", "target_column": 2}, [2], "no column 2"),
+        ({"task": "ranking"}, [3, 2], r"not \[n, 3, 2\]"),
+        ({"task": "detection", "classes": ["a"]}, [9, 4], r"it is \[n, 9, 4\]"),
+        ({"task": "detection", "classes": ["a"]}, [25_200, 6], "suppressed"),
+        ({"task": "segmentation", "classes": ["a", "b", "c"]}, [9, 9, 4], "3 names.* 4 classes"),
+        ({"task": "segmentation", "classes": ["a"]}, [9, 9, 1], "1 names.* 2 classes"),
+        ({"task": "segmentation", "classes": ["a"]}, [9], r"not \[n, 9\]"),
+        ({"task": "translation"}, [2], r"not \[n, 2\]"),
     ],
 )  # fmt: skip
 def test_shape_that_contradicts_is_named(
@@ -89,7 +113,17 @@ def test_no_task_takes_no_labels():
 
 
 def measured(shape: tuple[int | None, ...], **members: object) -> Measured:
-    return Measured(declared(**members), "serving_default", "y", shape)
+    return Measured(declared(**members), "serving_default", ("y",), shape)
+
+
+def test_outputs_of_boxes_cross_a_socket_unchanged():
+    parts = {"boxes": "b", "scores": "s", "classes": "c"}
+    declaration = declared(task="detection", classes=["a"], outputs=parts)
+    before = Measured(declaration, "serving_default", ("b", "s", "c"), (None, 6))
+
+    after = measured_of(json.loads(json.dumps(before.as_json())))
+
+    assert (before, before.digest, before.outputs) == (after, after.digest, after.outputs)
 
 
 def test_digest_differs_where_tokens_mean_something_else():
@@ -103,10 +137,13 @@ def test_digest_differs_where_tokens_mean_something_else():
             ((), {"task": "binary", "classes": ["a", "b"], "positive_class": "a"}),
             ((3,), {"task": "multiclass"}),
             ((4,), {"task": "multiclass"}),
+            ((9, 6), {"task": "detection", "classes": ["a"]}),
+            ((9, 6), {"task": "detection", "classes": ["a"], "box_format": "xyxy"}),
+            ((9, 6), {"task": "detection", "classes": ["a"], "score_threshold": 0.6}),
         )
     }
 
-    assert len(digests) == 7
+    assert len(digests) == 10
     assert measured((), task="binary").digest == measured((1,), task="binary").digest
 
 

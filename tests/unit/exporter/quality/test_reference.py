@@ -230,14 +230,14 @@ def test_profile_of_another_version_knows_its_inputs_only():
 
 
 def test_profile_of_another_task_is_refused():
-    measured = Measured(Declaration(task="regression"), "s", "y", ())
+    measured = Measured(Declaration(task="regression"), "s", ("y",), ())
     with pytest.raises(ProfileError) as refused:
         check_task(profile(), measured, ())
     assert refused.value.reason == "classes"
 
 
 def test_labels_of_a_regression_may_lie_ten_ranges_outside():
-    measured = Measured(Declaration(task="regression", label_max=7.0), "s", "y", ())
+    measured = Measured(Declaration(task="regression", label_max=7.0), "s", ("y",), ())
     found = widened(measured, profile(task="regression", target=Target(1.5, 1.0, 2.0)))
 
     assert (-9.0, 7.0, 1.5) == (
