@@ -5,9 +5,7 @@ from flask import Flask
 from exporter import Scraper
 from serving.body import TimeLimit
 from serving.cors import Cors
-from serving.feedback.issuing import TokenIssuer
-from serving.feedback.service import FeedbackService
-from serving.feedback.tokens import TokenSigner
+from serving.feedback.assembly import Feedback
 from serving.gateway import PredictGateway
 from serving.prediction import RunnerClient
 from serving.process import store_path_of
@@ -41,8 +39,7 @@ def make_app(
     scraper: Scraper,
     time_limit: TimeLimit,
     server: WsgiServer,
-    signer: TokenSigner,
-    feedback: FeedbackService,
+    feedback: Feedback,
 ) -> Application:
     """Return the application with the prediction gateway in front of it.
 
@@ -64,7 +61,7 @@ def make_app(
     blueprints = [
         health.make_blueprint(client, state),
         metrics_route.make_blueprint(scraper),
-        feedback_routes.make_blueprint(feedback, settings, time_limit),
+        feedback_routes.make_blueprint(feedback.service, settings, time_limit),
         not_offered.make_blueprint(),
         open_inference.make_blueprint(client, settings, scraper),
         repository.make_blueprint(client, settings, time_limit),
@@ -82,7 +79,7 @@ def make_app(
         time_limit=time_limit,
         state=state,
         slow_log=SlowLog(directory),
-        issuer=TokenIssuer(signer, is_on=settings.feedback_tokens != "off"),
+        feedback=feedback,
     )
     gateway = PredictGateway(app.wsgi_app, service, server=server, cors=cors)
     app.wsgi_app = gateway  # type: ignore[method-assign]

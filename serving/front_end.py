@@ -62,8 +62,7 @@ def make_application() -> Application:
         scraper=_scraper(settings),
         time_limit=limits,
         server=GunicornServer(limits),
-        signer=feedback.signer,
-        feedback=feedback.service,
+        feedback=feedback,
     )
     # What has been built by now stays for good: the collector need not look at it again.
     gc.collect()

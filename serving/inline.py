@@ -149,8 +149,7 @@ def make_inline_app(settings: Settings) -> Application:
         scraper=_scraper(settings),
         time_limit=_no_time_limit,
         server=PlainServer(),
-        signer=feedback.signer,
-        feedback=feedback.service,
+        feedback=feedback,
     )
 
 

@@ -11,7 +11,6 @@ from exporter import UNKNOWN
 from serving.body import BodyBudget, BodyLimits, HeldBytes, TimeLimit, read_body
 from serving.codecs.base import (
     JSON_BYTES_HEADER,
-    TOKEN_OUTPUT,
     Codec,
     DecodedRequest,
     EncodedReply,
@@ -27,7 +26,7 @@ from serving.errors import (
     UnknownVersion,
 )
 from serving.exchange import Answer, Environ, Incoming, Target
-from serving.feedback.issuing import TokenIssuer
+from serving.feedback.assembly import Feedback
 from serving.model import ModelVersion
 from serving.prediction import Call, Prediction, RunnerClient
 from serving.progress import Progress
@@ -67,7 +66,7 @@ class PredictionService:
         time_limit: TimeLimit,
         state: ServerState,
         slow_log: SlowLog,
-        issuer: TokenIssuer,
+        feedback: Feedback,
     ) -> None:
         """`time_limit` returns a context that raises TimeoutError after that many seconds."""
         self._client = client
@@ -76,7 +75,7 @@ class PredictionService:
         self._time_limit = time_limit
         self._state = state
         self._slow_log = slow_log
-        self._issuer = issuer
+        self._issuer, self._segmenter = feedback.issuer, feedback.segmenter
         self._limits = BodyLimits(settings.max_body_bytes, settings.max_decompressed_bytes)
         self._bodies = BodyBudget(settings.max_buffered_bytes)
 
@@ -111,19 +110,14 @@ class PredictionService:
         allowed = timeout_seconds_of(environ, self._settings.request_timeout_seconds)
         deadline = request.received + int(allowed * NANOSECONDS)
         priority = priority_of(environ)
-        nonfinite = nonfinite_mode_of(environ)
-        asks_for_tokens = wants_tokens(environ)
+        nonfinite, is_asked = nonfinite_mode_of(environ), wants_tokens(environ)
         version, decoded = self._decoded(codec, incoming, request, deadline)
         request.rows = decoded.rows
         if decoded.timeout_seconds is not None:
             allowed = min(allowed, decoded.timeout_seconds)
             deadline = request.received + int(allowed * NANOSECONDS)
         self._check(decoded)
-        if asks_for_tokens and version.task != "none":
-            decoded = decoded._replace(wants_tokens=True)
-        wish = self._issuer.wish(version, decoded)
-        if wish.measured is None and TOKEN_OUTPUT not in (decoded.outputs or ()):
-            decoded = decoded._replace(wants_tokens=False)
+        wish = self._issuer.wish(version, decoded, is_asked=is_asked)
         request.parsed = time.monotonic_ns()
         call = Call(deadline, decoded.priority or priority)
         version, prediction = self._ask(target, version, wish.request, call)
@@ -131,10 +125,11 @@ class PredictionService:
         request.version = version.version
         request.runner_stamps, request.batch = prediction.stamps, prediction.batch
         request.prediction_id = new_prediction_id()
-        tokens = self._issuer.tokens(wish, version, prediction.outputs, request.prediction_id)
+        outputs, segments = prediction.outputs, self._segmenter.count(version, decoded, environ)
+        tokens = self._issuer.tokens(wish, version, outputs, request.prediction_id, segments)
         options = ReplyOptions(nonfinite, request.prediction_id, tokens)
         request.feedback_token = options.header_token
-        return codec.encode(decoded, version, prediction.outputs, options)
+        return codec.encode(wish.decoded, version, outputs, options)
 
     def _decoded(
         self, codec: Codec, incoming: Incoming, request: Progress, deadline: int

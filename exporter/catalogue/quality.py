@@ -33,6 +33,7 @@ RUNNER = ("runner",)
 FRONT_END = ("frontend",)
 CLASS = Label("class")
 BIN = Label("bin")
+SEGMENT = (Label("key"), Label("segment"))
 OVERLAP = Label("iou", ("0.5", "0.75"))
 CHARACTERS = Label("n", ("1", "2", "3", "4", "5", "6"))
 
@@ -250,6 +251,21 @@ LABEL_FAMILIES = (
         Label("edit", ("substitution", "deletion", "insertion")),
     ),
     _labelled("reference_words_total", "Words of the references that edits were counted from."),
+    _labelled(
+        "segment_predictions_total",
+        "Predicted rows of each declared part of the traffic.",
+        *SEGMENT,
+    ),
+    _labelled(
+        "segment_labels_total",
+        "Labels of each declared part of the traffic, by whether the prediction was right.",
+        *SEGMENT, Label("correct", ("true", "false", "none")),
+    ),
+    _labelled(
+        "segment_absolute_error_sum_total",
+        "Sum of absolute errors of each declared part of the traffic.",
+        *SEGMENT,
+    ),
     _labelled(
         "teacher_agreement_total",
         "Predictions compared with those of another model, whose labels came as `teacher`.",

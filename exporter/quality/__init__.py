@@ -31,6 +31,7 @@ from exporter.quality.recording import (
 )
 from exporter.quality.reference import Reference, check_task, length_of, widened
 from exporter.quality.score_bins import UPPER_EDGES
+from exporter.quality.segments import RowSegments
 from exporter.quality.sums import Sums
 from exporter.quality.task import Estimating, Task
 
@@ -50,6 +51,7 @@ __all__ = [
     "Profile",
     "ProfileError",
     "Reference",
+    "RowSegments",
     "ScoreError",
     "Sums",
     "Target",

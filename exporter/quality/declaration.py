@@ -8,6 +8,7 @@ from typing import Any
 
 from exporter.quality.boxes import BOX_PARTS, FORMATS
 from exporter.quality.errors import DeclarationError
+from exporter.quality.segments import MOST_KEYS, MOST_VALUES
 
 TASKS = (
     "binary", "multiclass", "multilabel", "regression", "ranking", "detection", "segmentation",
@@ -28,7 +29,8 @@ class Declaration:
 
     Empty `signature` and `output` are the default signature and its only output. `features` names
     the columns of inputs. `score_bins` is `top`, `none`, or the names of classes. `outputs` are
-    those that have a detection's boxes, scores and classes.
+    those that have a detection's boxes, scores and classes. `segments` are keys and their values,
+    `segment_columns` the features that some of the keys are read from.
     """
 
     task: str = "none"
@@ -51,6 +53,8 @@ class Declaration:
     ignore_index: int = 255
     tokenizer: str = "13a"
     lowercase: bool = False
+    segments: Mapping[str, tuple[str, ...]] | None = None
+    segment_columns: Mapping[str, str] | None = None
 
 
 def read_declaration(text: bytes) -> Declaration:
@@ -77,22 +81,29 @@ def read_declaration(text: bytes) -> Declaration:
 
 def _check_together(found: Declaration) -> None:
     """Raise DeclarationError where members contradict each other."""
-    if found.task == "binary" and len(found.classes) not in {0, 2}:
-        raise DeclarationError(f"classes: a binary task has 2, not {len(found.classes)}")
-    if found.task == "multiclass" and 0 < len(found.classes) < 3:  # noqa: PLR2004
-        raise DeclarationError("classes: a multiclass task has 3 or more; two are binary")
-    if found.positive_class and found.positive_class not in found.classes:
-        raise DeclarationError(f"positive_class: {found.positive_class!r} is none of the classes")
-    for name in found.score_bins if isinstance(found.score_bins, tuple) else ():
-        if name not in found.classes:
-            raise DeclarationError(f"score_bins: {name!r} is none of the classes")
-    if found.task in {"detection", "segmentation"} and not found.classes:
-        raise DeclarationError(f"classes: a {found.task} task needs the names of its classes")
+    _check_classes(found)
     if found.outputs is not None and (found.output or found.task != "detection"):
         raise DeclarationError("outputs: is for a detection, and in place of output")
     least, most = found.label_min, found.label_max
     if least is not None and most is not None and least >= most:
         raise DeclarationError(f"label_min: {least:g} is not below label_max, {most:g}")
+    for key in found.segment_columns or {}:
+        if key not in (found.segments or {}):
+            raise DeclarationError(f"segment_columns: {key!r} is none of the segments' keys")
+
+
+def _check_classes(found: Declaration) -> None:
+    if found.task == "binary" and len(found.classes) not in {0, 2}:
+        raise DeclarationError(f"classes: a binary task has 2, not {len(found.classes)}")
+    if found.task == "multiclass" and 0 < len(found.classes) < 3:  # noqa: PLR2004
+        raise DeclarationError("classes: a multiclass task has 3 or more; two are binary")
+    if found.task in {"detection", "segmentation"} and not found.classes:
+        raise DeclarationError(f"classes: a {found.task} task needs the names of its classes")
+    if found.positive_class and found.positive_class not in found.classes:
+        raise DeclarationError(f"positive_class: {found.positive_class!r} is none of the classes")
+    for name in found.score_bins if isinstance(found.score_bins, tuple) else ():
+        if name not in found.classes:
+            raise DeclarationError(f"score_bins: {name!r} is none of the classes")
 
 
 def _one_of(*choices: str) -> Callable[[str, object], str]:
@@ -171,6 +182,19 @@ def _features(name: str, value: object) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _segments(name: str, value: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict) or not 1 <= len(value) <= MOST_KEYS:
+        raise DeclarationError(f"{name}: an object of 1 to {MOST_KEYS} keys is expected")
+    names = _names(MOST_VALUES)
+    return {_name(name, key): names(f"{name}.{key}", values) for key, values in value.items()}
+
+
+def _segment_columns(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise DeclarationError(f"{name}: an object of keys and features is expected")
+    return {key: _name(f"{name}.{key}", feature) for key, feature in value.items()}
+
+
 _FURTHEST = 1e15
 _MEMBERS: dict[str, Callable[[str, object], Any]] = {
     "task": _one_of(*TASKS),
@@ -193,5 +217,7 @@ _MEMBERS: dict[str, Callable[[str, object], Any]] = {
     "ignore_index": _place,
     "tokenizer": _one_of(*TOKENIZERS),
     "lowercase": _flag,
+    "segments": _segments,
+    "segment_columns": _segment_columns,
 }
 assert _MEMBERS.keys() == {each.name for each in fields(Declaration)}

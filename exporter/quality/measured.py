@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from exporter.quality.boxes import joined
 from exporter.quality.declaration import Declaration
 from exporter.quality.echo import Echoed
+from exporter.quality.segments import Places, Segments
 from exporter.quality.task import Task
 from exporter.quality.tasks import make_task
 
@@ -25,7 +26,8 @@ class Measured:
     `outputs` is one, or those of a detection's boxes, scores and classes; empty without a task.
     `row_shape` is the shape of one row of what `read` makes of them; None is a dimension that is
     not known.
-    `target_mean` is about what a regression's labels are, near which R² is precise.
+    `target_mean` is about what a regression's labels are, near which R² is precise. `places` are
+    the inputs, and the places in their rows, that keys of segments are read from.
     """
 
     declaration: Declaration
@@ -33,6 +35,7 @@ class Measured:
     outputs: tuple[str, ...]
     row_shape: tuple[int | None, ...]
     target_mean: float = 0.0
+    places: Places = field(default_factory=dict)
 
     @cached_property
     def task(self) -> Task:
@@ -43,6 +46,12 @@ class Measured:
         """Return what the task takes of a batch's outputs. Raises ScoreError."""
         found = [outputs[name] for name in self.outputs]
         return found[0] if len(found) == 1 else joined(*found)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The segments that rows are told by; false where there are none."""
+        declared = self.declaration.segments or {}
+        return Segments(declared, self.places, is_judged=self.task.is_correctable)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -85,6 +94,7 @@ class Measured:
             "outputs": self.outputs,
             "row_shape": self.row_shape,
             "target_mean": self.target_mean,
+            "places": self.places,
         }
 
 
@@ -105,6 +115,7 @@ def measured_of(content: Mapping[str, Any]) -> Measured:
         tuple(content["outputs"]),
         tuple(content["row_shape"]),
         content["target_mean"],
+        {key: (name, place) for key, (name, place) in content["places"].items()},
     )
 
 

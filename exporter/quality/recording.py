@@ -10,6 +10,7 @@ from exporter.child import Child
 from exporter.metric import Family
 from exporter.quality.arrivals import declare_labels
 from exporter.quality.reference import Reference
+from exporter.quality.segments import Segments
 from exporter.quality.sums import Labels, Sums
 from exporter.quality.task import Task
 from exporter.recorder import Recorder
@@ -119,11 +120,15 @@ def show_refusal(recorder: Recorder, model: str, version: str, reason: str) -> l
     return children
 
 
-def label_series(recorder: Recorder, model: str, version: str, task: Task) -> VersionSeries:
+def label_series(
+    recorder: Recorder, model: str, version: str, task: Task, segments: Segments | None = None
+) -> VersionSeries:
     """Return the series of what labels show of a version; they stand at 0."""
     series = VersionSeries(recorder, model, version, LABEL_FAMILIES)
     sums = declared(task)
     declare_labels(sums)
+    if segments is not None:
+        segments.declare(sums)
     series.declare(sums)
     return series
 

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from exporter import Recorder
+from serving.feedback.issuing import TokenIssuer
 from serving.feedback.measured_versions import MeasuredVersions
 from serving.feedback.preparing import Preparer
+from serving.feedback.segmenting import Segmenter
 from serving.feedback.service import FeedbackService, Waiting
 from serving.feedback.stores.choice import make_store
 from serving.feedback.tokens import TokenSigner
@@ -19,9 +21,10 @@ COMING = frozenset({"loading", "warming"})
 
 
 class Feedback(NamedTuple):
-    """What predictions and labels need: the keys, the service, and who follows the versions."""
+    """What predictions and labels need, and who follows the versions."""
 
-    signer: TokenSigner
+    issuer: TokenIssuer
+    segmenter: Segmenter
     service: FeedbackService
     follow_versions: Callable[[Iterable[ModelVersion]], None]
 
@@ -58,4 +61,5 @@ def make_feedback(
         waiting,
         takes_corrections=settings.feedback_corrections,
     )
-    return Feedback(signer, service, versions.follow)
+    issuer = TokenIssuer(signer, is_on=settings.feedback_tokens != "off")
+    return Feedback(issuer, Segmenter(versions), service, versions.follow)

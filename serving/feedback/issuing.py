@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exporter.quality import Measured, ScoreError, digest_of
-from serving.codecs.base import DecodedRequest
+from exporter.quality import Measured, RowSegments, ScoreError, digest_of
+from serving.codecs.base import TOKEN_OUTPUT, DecodedRequest
 from serving.feedback.tokens import RowOfPrediction, TokenSigner
 from serving.model import ModelVersion
 
@@ -14,9 +14,13 @@ Tokens = Sequence[str | None]
 
 
 class Wish(NamedTuple):
-    """What a request asks of the runner, and the task of its tokens; None where it gets none."""
+    """What a request asks of the runner, and the task of its tokens; None where it gets none.
+
+    `decoded` is the request as its reply is made.
+    """
 
     request: DecodedRequest
+    decoded: DecodedRequest
     measured: Measured | None
 
 
@@ -28,13 +32,18 @@ class TokenIssuer:
         self._signer = signer
         self._is_on = is_on
 
-    def wish(self, version: ModelVersion, request: DecodedRequest) -> Wish:
+    def wish(
+        self, version: ModelVersion, request: DecodedRequest, *, is_asked: bool = False
+    ) -> Wish:
         """Return what to ask the runner for, which may be an output that only a token needs.
 
         One row always has a token, several have them where they are asked for; so has one whose
-        label must bring the prediction back.
+        label must bring the prediction back. `is_asked` is whether the query asks for them, beside
+        the body.
         """
         measured = version.measured
+        if is_asked and version.task != "none":
+            request = request._replace(wants_tokens=True)
         outputs = request.model_outputs
         if (
             not self._is_on
@@ -43,10 +52,13 @@ class TokenIssuer:
             or request.signature != measured.signature
             or (not request.wants_tokens and (request.rows > 1 or measured.echoed is not None))
         ):
-            return Wish(request._replace(outputs=outputs), None)
+            # An output that is asked for by its name is there, and is empty.
+            has_output = TOKEN_OUTPUT in (request.outputs or ())
+            decoded = request if has_output else request._replace(wants_tokens=False)
+            return Wish(request._replace(outputs=outputs), decoded, None)
         if outputs is not None:
             outputs = (*outputs, *(name for name in measured.outputs if name not in outputs))
-        return Wish(request._replace(outputs=outputs), measured)
+        return Wish(request._replace(outputs=outputs), request, measured)
 
     def tokens(
         self,
@@ -54,6 +66,7 @@ class TokenIssuer:
         version: ModelVersion,
         outputs: Mapping[str, np.ndarray],
         prediction_id: str,
+        segments: Sequence[RowSegments] = (),
     ) -> Tokens:
         """Return the rows' tokens, None for a row whose output is not usable; empty without any."""
         measured = wish.measured
@@ -72,8 +85,8 @@ class TokenIssuer:
         if echoed is not None:
             packed = [None if one is None else digest_of(echoed, one) for one in packed]
         names = (version.model, version.version, measured.digest)
-        sign = self._signer.sign
-        return [
-            None if values is None else sign(RowOfPrediction(prediction_id, row, *names, values))
+        rows = (
+            RowOfPrediction(prediction_id, row, *names, values, segments[row] if segments else None)
             for row, values in enumerate(packed)
-        ]
+        )
+        return [None if row.values is None else self._signer.sign(row) for row in rows]

@@ -67,4 +67,4 @@ class MeasuredVersions:
                 tokenizer=declaration.tokenizer,
                 lowercase=str(declaration.lowercase).lower(),
             ).set(1.0)
-        return label_series(self._recorder, *name, measured.task)
+        return label_series(self._recorder, *name, measured.task, measured.segments)

@@ -140,6 +140,7 @@ def _counted(item: Item, version: MeasuredVersion, row: RowOfPrediction, age: fl
         count_teacher(task, values, label, sums)
     else:
         count_label(task, values, label, sums, age=age, delay=delay)
+        version.measured.segments.count_label(row.segments or {}, sums)
     return Counted(values, claimed(label), sums)
 
 

@@ -17,6 +17,8 @@ import orjson
 from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 from itsdangerous.encoding import base64_encode
 
+from exporter.quality import RowSegments
+
 FORMAT = "i1"
 SALT = b"inferometer feedback token"
 KEY_ID_TEXT = b"inferometer feedback key id"
@@ -31,7 +33,7 @@ AHEAD_SECONDS = 300.0
 SIGNED = re.compile(r"[A-Za-z0-9._-]+")
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 MOST_ROWS = 1 << 31
-PARTS = 6
+PARTS = 6, 7
 
 
 class BadToken(Exception):
@@ -49,7 +51,8 @@ class KeyProblem(ValueError):
 class RowOfPrediction(NamedTuple):
     """What a token says: which row of which prediction, whose, and what its label will need.
 
-    `declaration` tells by which task and classes the values were packed.
+    `declaration` tells by which task and classes the values were packed. `segments` are the parts
+    of the traffic that the row is of, where some are declared.
     """
 
     prediction_id: str
@@ -58,6 +61,7 @@ class RowOfPrediction(NamedTuple):
     version: str
     declaration: str
     values: Any
+    segments: RowSegments | None = None
 
 
 class TokenSigner:
@@ -80,7 +84,8 @@ class TokenSigner:
 
     def sign(self, row: RowOfPrediction) -> str:
         """Return a row's token."""
-        return self._prefix + str(self._signs.dumps(list(row)))
+        content = row[:-1] if row.segments is None else row
+        return self._prefix + str(self._signs.dumps(list(content)))
 
     def read(self, token: object) -> tuple[RowOfPrediction, float]:
         """Return what a token says and how old it is in seconds.
@@ -159,15 +164,17 @@ def prediction_bytes(prediction_id: str) -> bytes:
 
 def _row_of(content: object) -> RowOfPrediction:
     """Return the content of a token with a valid signature, which may be of another version."""
-    if not isinstance(content, list) or len(content) != PARTS:
+    if not isinstance(content, list) or len(content) not in PARTS:
         raise BadToken("the token has other content than this server's")
-    prediction_id, row, *texts, _ = content
+    prediction_id, row, *texts = content[:5]
+    segments = content[6] if len(content) > PARTS[0] else {}
     is_known = (
         isinstance(prediction_id, str)
         and ID.fullmatch(prediction_id) is not None
         and type(row) is int
         and 0 <= row < MOST_ROWS
         and all(isinstance(text, str) for text in texts)
+        and isinstance(segments, dict)
     )
     if not is_known:
         raise BadToken("the token has other content than this server's")

@@ -25,7 +25,7 @@ from exporter.quality import (
 from serving.errors import DataError
 from serving.profiling.data import Data
 from serving.profiling.models import Subject
-from serving.runner.profiled import input_specs
+from serving.runner.declared import input_specs
 
 BATCH_ROWS = 256
 # Texts of which fewer rows than this have a value of their own are told by their lengths.

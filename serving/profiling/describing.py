@@ -8,9 +8,8 @@ from exporter.quality import ProfileError, columns_of, read_profile
 from serving.errors import DataError, ModelLoadError
 from serving.model import TensorSpec
 from serving.profiling.models import Subject, load_subject
-from serving.runner.declared import content_of
+from serving.runner.declared import content_of, input_specs
 from serving.runner.formats import PROFILE_FILE, QUALITY_FILE
-from serving.runner.profiled import input_specs
 
 MOST_SHOWN = 10
 

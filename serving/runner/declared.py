@@ -12,7 +12,9 @@ from exporter.quality import (
     BOX_PARTS,
     Declaration,
     DeclarationError,
+    InputSpec,
     Measured,
+    columns_of,
     joined_shape,
     read_declaration,
 )
@@ -88,6 +90,11 @@ def _resolved(declaration: Declaration, version: ModelVersion) -> Measured:
         there = ", ".join(sorted(version.signatures))
         missing = declaration.signature or version.default_signature
         raise DeclarationError(f'signature: there is no "{missing}"; there are {there}')
+    measured = _of_outputs(declaration, signature)
+    return replace(measured, places=_places(declaration, version, signature.name))
+
+
+def _of_outputs(declaration: Declaration, signature: Signature) -> Measured:
     parts = _parts(declaration, signature)
     if parts is not None:
         specs = [_output(name, signature) for name in parts.values()]
@@ -100,6 +107,24 @@ def _resolved(declaration: Declaration, version: ModelVersion) -> Measured:
     spec = _output(declaration.output or signature.outputs[0].name, signature)
     known = replace(declaration, signature=signature.name, output=spec.name)
     return Measured(known, signature.name, (spec.name,), _row_shape(declaration, spec))
+
+
+def _places(
+    declaration: Declaration, version: ModelVersion, signature: str
+) -> dict[str, tuple[str, int | None]]:
+    """Return where the keys of segments are read from. Raises DeclarationError."""
+    if not declaration.segment_columns:
+        return {}
+    found = columns_of(input_specs(version, signature), declaration.features)
+    columns = {column.name: column for column in found if not column.summary}
+    for key, name in declaration.segment_columns.items():
+        if name not in columns:
+            there = ", ".join(columns) or "none"
+            raise DeclarationError(f'segment_columns.{key}: no feature "{name}"; there are {there}')
+    return {
+        key: (columns[name].input, columns[name].place)
+        for key, name in declaration.segment_columns.items()
+    }
 
 
 def _parts(declaration: Declaration, signature: Signature) -> Mapping[str, str] | None:
@@ -130,6 +155,20 @@ def _row_shape(declaration: Declaration, spec: TensorSpec) -> Shape:
     if spec.row_shape is None or not spec.shape:
         raise DeclarationError(f'output "{spec.name}" has no rows, or unknown dimensions')
     return tuple(None if size < 0 else size for size in spec.row_shape)
+
+
+def input_specs(version: ModelVersion, signature: str) -> list[InputSpec]:
+    """Return a signature's inputs as features are made of them."""
+    return [
+        InputSpec(
+            spec.name,
+            spec.datatype,
+            None
+            if spec.row_shape is None
+            else tuple(None if size < 0 else size for size in spec.row_shape),
+        )
+        for spec in version.signatures[signature].inputs
+    ]
 
 
 def content_of(file: Path) -> bytes:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from exporter import Child, Recorder
 from exporter.quality import (
     DeclarationError,
-    InputSpec,
     Measured,
     ProfileError,
     Reference,
@@ -20,7 +19,7 @@ from exporter.quality import (
     widened,
 )
 from serving.model import ModelVersion
-from serving.runner.declared import content_of
+from serving.runner.declared import content_of, input_specs
 
 Shown = Callable[[Recorder], list[Child]]
 
@@ -51,20 +50,6 @@ def profiled(file: Path | None, version: ModelVersion, measured: Measured) -> Pr
         reason, text = "features", str(error)
     logger.error("model %s version %s: %s is not used: %s", *name, file.name, text)
     return Profiled(measured, None, lambda recorder: show_refusal(recorder, *name, reason))
-
-
-def input_specs(version: ModelVersion, signature: str) -> list[InputSpec]:
-    """Return a signature's inputs as features are made of them."""
-    return [
-        InputSpec(
-            spec.name,
-            spec.datatype,
-            None
-            if spec.row_shape is None
-            else tuple(None if size < 0 else size for size in spec.row_shape),
-        )
-        for spec in version.signatures[signature].inputs
-    ]
 
 
 def _read(file: Path, version: ModelVersion, measured: Measured) -> Profiled:

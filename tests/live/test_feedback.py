@@ -10,19 +10,27 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import requests
 
 from tests.live.labels import CATS, KEY, NUMBER, OTHER_KEY, declared, send, signed, token_of
 from tests.live.servers import Server, start_server, total
+from tests.live.structures import BOXES, PIXELS, TEXTS
 
 HALF = "/v1/models/half:predict"
 INFER_HALF = "/v2/models/half/infer"
 DAY = 86_400.0
 TOKENS = "inferometer_feedback_token"
 X3 = {"name": "x", "shape": [3, 2], "datatype": "FP32", "data": [2, 4, 6, 2, 0, 0]}
+
+
+COUNTRIES = {"country": ["de", "at"]}
+SUMS = {
+    "task": "regression", "output": "sum", "segments": COUNTRIES | {"number": ["1", "2"]},
+    "segment_columns": {"number": "n"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,11 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         "log": declared(models, "log", folder, NUMBER),
         "order": declared(models, "order", folder, {"task": "ranking"}),
         "step": models / "step",
+        "parts": declared(models, "half", folder / "parts", CATS | {"segments": COUNTRIES}),
+        "sums": declared(models, "pair", folder / "sums", SUMS),
+        "pixels": declared(models, "pixels", folder, PIXELS),
+        "boxes": declared(models, "boxes", folder, BOXES),
+        "text": declared(models, "text", folder, TEXTS),
     }
     keys = f"{OTHER_KEY},{KEY}"
     with start_server(
@@ -556,6 +569,143 @@ def test_ranking_comes_back_with_its_label(server: Server, moved: dict[str, floa
     assert 1 == server.value(queries) - before
     moved.update({"counted": 1.0, "duplicate": 1.0, "conflict": 1.0, "bad_label": 5.0})
     moved.update({"bad_token": 2.0, "labels_total": 1.0, "label_delay_seconds_count": 1.0})
+
+
+class Case(NamedTuple):
+    """A model, a row that it predicts, labels of it, and what is refused with which result.
+
+    `wrong` are other labels, `others` other predictions than the one that the token is of.
+    """
+
+    model: str
+    row: Any
+    labels: Any
+    wrong: list[tuple[Any, str, str]]
+    others: list[tuple[Any, str, str]]
+
+
+STRUCTURES = [
+    Case(
+        "pixels",
+        [[0, 1], [2, 2]],
+        [[[0, 1], [2, 1]], {"shape": [2, 2], "runs": [[0, 1], [1, 1], [2, 1], [1, 1]]}],
+        [
+            ([[0, 1]], "bad_label", "of [1, 2], the image of [2, 2]"),
+            ([[0, 1], [3, 2]], "bad_label", "class id 3; there are 0 to 2"),
+            ("sky", "bad_label", "rows of class ids"),
+        ],
+        [
+            ([[0, 1], [2, 1]], "bad_token", "not the one"),
+            ([[0, 1, 2, 2]], "bad_token", "not the one"),
+            ({"shape": [2, 2], "runs": [[0, 10**18]]}, "bad_label", "add up"),
+        ],
+    ),
+    Case(
+        "boxes",
+        [[0, 0, 10, 10, 0.9, 0], [0, 0, 5, 5, 0.3, 1]],
+        [[{"box": [0, 0, 10, 9], "class": "cat"}]],
+        [
+            ([{"box": [0, 0, 10, -9], "class": "cat"}], "bad_label", "width and a height"),
+            ([{"box": [0, 0, 10, 9], "class": "cow"}], "bad_label", "cat, dog"),
+            ({"box": [0, 0, 10, 9], "class": "cat"}, "bad_label", "a list"),
+        ],
+        [
+            ({"detection_boxes": []}, "bad_label", "detection_scores"),
+            (
+                {"detection_boxes": [[0] * 4], "detection_scores": [1], "detection_classes": [0]},
+                "bad_token",
+                "not the one",
+            ),
+        ],
+    ),
+    Case(
+        "text",
+        "the cat sat on the mat",
+        ["the cat sat on a mat", ["a cat sat on the mat", "it sat"]],
+        [
+            ([], "bad_label", "list of up to 8"),
+            ("a" * 5_001, "bad_label", "5000 characters"),
+            ([["a"]], "bad_label", "5000 characters"),
+        ],
+        [("the cat sat on the mat.", "bad_token", "not the one"), (7, "bad_label", "the text")],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRUCTURES, ids=[case.model for case in STRUCTURES])
+def test_structure_comes_back_with_its_label(
+    server: Server, moved: dict[str, float], case: Case
+) -> None:
+    model, row, labels, wrong, others = case
+    tokens, echoes = [], []
+    for _ in labels:
+        path = f"/v1/models/{model}:predict?feedback_tokens=true"
+        answer = server.post(path, {"instances": [row]}).json()
+        tokens += answer["feedback_tokens"]
+        echoes.append(answer["predictions"][0])
+    if model == "pixels":
+        echoes = [row for _ in echoes]
+    if model == "text":
+        echoes = [echo["t"] for echo in echoes]
+
+    for label, result, message in wrong:
+        status, document = send(server, tokens[0], label, prediction=echoes[0])
+        assert (422, result) == (status, document["result"])
+        assert message in document["error"]
+    for prediction, result, message in others:
+        status, document = send(server, tokens[0], labels[0], prediction=prediction)
+        assert (422, result) == (status, document["result"])
+        assert message in document["error"]
+    for token, echo, label in zip(tokens, echoes, labels, strict=True):
+        assert (200, "counted") == _result(send(server, token, label, prediction=echo))
+        assert (200, "duplicate") == _result(send(server, token, label, prediction=echo))
+    other = [] if model == "boxes" else labels[0][:1] if model == "text" else [[2, 2], [2, 2]]
+    assert (409, "conflict") == _result(send(server, tokens[0], other, prediction=echoes[0]))
+
+    results = [result for _, result, _ in (*wrong, *others)]
+    moved.update({name: float(results.count(name)) for name in set(results)})
+    count = float(len(labels))
+    moved.update({"counted": count, "duplicate": count, "conflict": 1.0})
+    moved.update({"labels_total": count, "label_delay_seconds_count": count})
+
+
+def test_segments_are_told_by_header_and_by_input(server: Server) -> None:
+    def segments(name: str, model: str) -> dict[tuple[str, str, str], float]:
+        return {
+            (d["key"], d["segment"], d.get("correct", "")): value
+            for (found, labels), value in server.samples().items()
+            for d in (dict(labels),)
+            if found == f"inferometer_segment_{name}_total" and d["model"] == model and value
+        }
+
+    for header, label in (("country=de", "dog"), ("country=de,plan=x", "cat"), ("country=xx", "dog"), ("", "dog")):  # fmt: skip # noqa: E501
+        headers = {"X-Segment": header} if header else {}
+        path = "/v1/models/parts:predict"
+        answer = server.post(path, {"instances": [[2, 4]]}, headers=headers)
+        token = answer.headers["X-Feedback-Token"]
+        assert (200, "counted") == _result(send(server, token, label))
+    rows = [{"a": [1, 2], "n": 1}, {"a": [1, 2], "n": 2}, {"a": [1, 2], "n": 3}]
+    path = "/v1/models/sums:predict?feedback_tokens=true"
+    answer = server.post(path, {"instances": rows}, headers={"X-Segment": "country=at"}).json()
+    for token, prediction in zip(answer["feedback_tokens"], answer["predictions"], strict=True):
+        label = prediction["sum"] + 0.5
+        assert (200, "counted") == _result(send(server, token, label))
+
+    assert {("country", "de", ""): 2, ("country", "__other__", ""): 2} == segments(
+        "predictions", "parts"
+    )
+    assert {
+        ("country", "de", "true"): 1, ("country", "de", "false"): 1,
+        ("country", "__other__", "true"): 2,
+    } == segments("labels", "parts")  # fmt: skip
+    assert {
+        ("country", "at", ""): 1.5, ("number", "1", ""): 0.5, ("number", "2", ""): 0.5,
+        ("number", "__other__", ""): 0.5,
+    } == segments("absolute_error_sum", "sums")  # fmt: skip
+    assert {
+        ("country", "at", "none"): 3, ("number", "1", "none"): 1, ("number", "2", "none"): 1,
+        ("number", "__other__", "none"): 1,
+    } == segments("labels", "sums")  # fmt: skip
 
 
 def test_other_methods_are_405(server: Server) -> None:

@@ -42,6 +42,7 @@ WALLS = {
     "exporter/gpu/xid.py": "a defect must not end the thread that waits for XID errors",
     "exporter/registry_copies.py": "a program's own collector that raises costs its own rows only",
     "serving/body.py": "what reading a body raises is the web server's choice; the caller is told",
+    "serving/front_end.py": "what is raised in a thread is raised again where it was asked for",
     "serving/runner/batcher.py": "what a model raises fails its batch only",
     "serving/runner/measuring.py": "rows of one version that cannot be counted lose no others",
     "serving/runner/receiver.py": "one front-end's frame must not end the thread that reads all",

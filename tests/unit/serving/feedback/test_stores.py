@@ -190,7 +190,7 @@ def test_expired_claims_leave_the_table(urls: Callable[[str], str]):
 @needs_redis
 def test_claims_of_redis_end_with_their_tokens(urls: Callable[[str], str]):
     store = RedisStore(urls("redis"))
-    store.claim([claim(800)])
+    store.claim([claim(800, expires=int(time.time()) + 1000)])
     store.correct(claim(800).key, old=b"a", new=b"ending")
     redis = Redis.from_url(urls("redis"))
     (name,) = [key for key in redis.keys("inferometer:label:*") if redis.get(key) == b"ending"]
