@@ -40,6 +40,26 @@ def test_bins_of_the_reference_have_equal_shares():
     assert max(invalid(sums).values()) <= 6
 
 
+def test_no_drift_is_quiet_and_drift_is_not():
+    """The rule of an alert, over a thousand samples of 600 rows each."""
+    random = np.random.default_rng(4)
+    reference = random.normal(size=3_000)
+    feature = number_feature("x", reference, dtype="float64", bins=10)
+    shares, noise = np.array(feature.shares), 9 * (1 / 600 + 1 / 3_000)
+
+    def fires(column: np.ndarray) -> bool:
+        sums = Sums()
+        feature.declare(sums)
+        feature.observe(column, sums)
+        counts = [sums.total("feature_bin_total", feature="x", bin=name) for name in feature.bins]
+        seen = (np.array(counts) + 0.5) / (sum(counts) + 5)
+        psi = ((seen - shares) * np.log(seen / shares)).sum()
+        return bool(psi > 0.2 and psi > 3 * noise)
+
+    assert 0 == sum(fires(random.normal(size=600)) for _ in range(1_000))
+    assert 1_000 == sum(fires(random.normal(loc=0.8, size=600)) for _ in range(1_000))
+
+
 @given(
     column=st.lists(st.floats(width=32), min_size=1, max_size=200),
     seen=st.lists(st.floats(width=32), max_size=50),

@@ -318,6 +318,50 @@ def test_locked_file_claims_nothing_and_is_well_afterwards(tmp_path: Path):
     store.close()
 
 
+# Claims one after the other until the file may not grow any more, and again when it may.
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from serving.feedback.stores.base import Claim, ClaimStoreError, Key
+from serving.feedback.stores.sqlite import SqliteStore
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, most))
+store = SqliteStore(Path(sys.argv[1]))
+claims = [Claim(Key(n.to_bytes(16), 0, 0), b"x" * 200, 1 << 40) for n in range(20_000)]
+chunks = [claims[start : start + 64] for start in range(0, len(claims), 64)]
+done = []
+try:
+    for chunk in chunks:
+        done.append(store.claim(chunk))
+except ClaimStoreError as error:
+    print("full:", error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+again = [store.claim(chunk) for chunk in chunks]
+found = [set(each) for each in again]
+print(len(done), found.count({b"x" * 200}), found.count({None}))
+"""
+
+
+def test_full_disk_claims_nothing_and_is_well_when_there_is_room(tmp_path: Path):
+    """A limit of a file's size stands for the disk: its error is the same to whoever writes."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "claims.db")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    message, counts = ended.stdout.splitlines()
+    done, held, free = map(int, counts.split())
+
+    assert message.startswith("full: claims.db: ")
+    # What was claimed is, and nothing of the chunk that failed.
+    assert 0 < done == held
+    assert -(-20_000 // 64) == held + free
+
+
 def test_claim_that_cannot_be_written_leaves_nothing_begun(tmp_path: Path):
     store = SqliteStore(tmp_path / "claims.db")
     with pytest.raises(OverflowError):
