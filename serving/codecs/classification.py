@@ -4,7 +4,7 @@ https://www.tensorflow.org/tfx/serving/api_rest#classify_and_regress_api is the 
 format. An example joined with the context is a row of named inputs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,7 +22,8 @@ from serving.quoting import kind_of, quoted, quoted_names
 _Document = dict[str, object]
 
 
-Render = Callable[[TensorSpec, np.ndarray, int, str], object]
+# Of an output, its values, the number of rows, a way of NaN, and the names of the classes.
+Render = Callable[[TensorSpec, np.ndarray, int, str, Sequence[str]], object]
 
 
 class ExamplesCodec:
@@ -32,7 +33,7 @@ class ExamplesCodec:
     takes_binary = False
 
     def __init__(self, verb: str, render: Render) -> None:
-        """`render` makes the results of the only output, its values, the rows and a way of NaN."""
+        """`render` makes the results of the only output."""
         self._verb = verb
         self._render = render
 
@@ -54,20 +55,34 @@ class ExamplesCodec:
         """Return the reply's body."""
         (spec,) = version.signatures[request.signature].outputs
         mode = nonfinite_mode(options.nonfinite, DEFAULT_NONFINITE)
-        results = self._render(spec, outputs[spec.name], request.rows, mode)
+        names = _class_names(version, request.signature)
+        results = self._render(spec, outputs[spec.name], request.rows, mode, names)
         return EncodedReply(dumps({"results": results} | token_members(request, options)))
 
 
-def _classes(spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str) -> object:
-    """Return label and score of each class; the labels are places: "0", "1" and so on."""
+def _class_names(version: ModelVersion, signature: str) -> Sequence[str]:
+    """Return the names that are declared of a signature's output; it has one."""
+    measured = version.measured
+    if measured is None or measured.signature != signature:
+        return ()
+    return measured.declaration.classes
+
+
+def _classes(
+    spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str, names: Sequence[str]
+) -> object:
+    """Return label and score of each class; without names labels are places: "0", "1" and so on."""
     scores = _checked(array, rows, dimensions=2)
-    labels = [str(place) for place in range(scores.shape[1])]
+    width = scores.shape[1]
+    labels = list(names) if len(names) == width else list(map(str, range(width)))
     flat = render_rows(spec.name, scores.reshape(-1), nonfinite=nonfinite)
     pairs = zip(labels * rows, flat, strict=True)
     return [[list(next(pairs)) for _ in labels] for _ in range(rows)]
 
 
-def _numbers(spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str) -> object:
+def _numbers(
+    spec: TensorSpec, array: np.ndarray, rows: int, nonfinite: str, _names: Sequence[str]
+) -> object:
     values = _checked(array, rows, dimensions=None).reshape(-1)
     return render_rows(spec.name, values, nonfinite=nonfinite)
 

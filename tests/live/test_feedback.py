@@ -708,6 +708,16 @@ def test_segments_are_told_by_header_and_by_input(server: Server) -> None:
     } == segments("labels", "sums")  # fmt: skip
 
 
+def test_classes_have_their_names(server: Server) -> None:
+    answers = [
+        server.post(f"/v1/models/{model}:classify", {"examples": [{"x": [2, 4]}]}).json()
+        for model in ("half", "boxes")
+    ]
+
+    assert {"results": [[["cat", 1.0], ["dog", 2.0]]]} == answers[0]
+    assert "outputs" in answers[1]["error"]
+
+
 def test_other_methods_are_405(server: Server) -> None:
     assert (405, 405) == tuple(
         server.get(path).status_code for path in ("/v1/feedback", "/v1/feedback/batch")
