@@ -102,9 +102,9 @@ class _GeventWaiting:
     """Has what may take long done by a thread, so that other requests go on meanwhile."""
 
     def __init__(self) -> None:
-        # One, since the store takes one call at a time; and what computes has the other, or
-        # labels would wait for an image's pixels.
-        self._store, self._computer = ThreadPool(1), ThreadPool(1)
+        # One, since the store takes one call at a time. What computes has others, or labels would
+        # wait for an image's pixels: one for labels and one for tokens.
+        self._store, self._computer = ThreadPool(1), ThreadPool(2)
 
     def blocking(self, call: Callable[[], T]) -> T:
         return _applied(self._store, call)

@@ -7,7 +7,7 @@ what a row's label will need, parses labels and counts labelled rows, all into `
 
 from exporter.quality.arrivals import count_label, count_teacher
 from exporter.quality.baseline import figures_of
-from exporter.quality.boxes import BOX_COLUMNS, BOX_PARTS, joined_shape
+from exporter.quality.boxes import BOX_COLUMNS, BOX_PARTS, BOX_PREFIXES, joined_shape
 from exporter.quality.columns import Column, InputSpec, columns_of
 from exporter.quality.declaration import Declaration, read_declaration
 from exporter.quality.echo import digest_of
@@ -38,6 +38,7 @@ from exporter.quality.task import Estimating, Task
 __all__ = [
     "BOX_COLUMNS",
     "BOX_PARTS",
+    "BOX_PREFIXES",
     "UPPER_EDGES",
     "Calibration",
     "Column",

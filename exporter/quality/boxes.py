@@ -1,6 +1,6 @@
 """Boxes in images: how they are read, and how predicted ones are matched with true ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ CORNERS = 4
 SCORE_COLUMN, CLASS_COLUMN, BOX_COLUMNS = 4, 5, 6
 # What a model has these in, where it has them in outputs of their own.
 BOX_PARTS = ("boxes", "scores", "classes")
+# What models call these outputs, with or without a prefix.
+BOX_PREFIXES = ("", "detection_")
+USUAL_NAMES = tuple(tuple(prefix + part for part in BOX_PARTS) for prefix in BOX_PREFIXES)
 FURTHEST = 1e9
 MEMBERS = frozenset({"box", "class", "ignore"})
 
@@ -63,12 +66,17 @@ def boxes_of(prediction: object, names: Sequence[str]) -> Boxes:
     Raises LabelError saying what was expected.
     """
     try:
-        if len(names) == 1:
+        if isinstance(prediction, list) and len(names) == 1:
             return _finite(_numbers(prediction, BOX_COLUMNS))
-        boxes, scores, classes = (prediction[name] for name in names)  # type: ignore[index]
+        if not isinstance(prediction, Mapping):
+            raise TypeError  # noqa: TRY301 - told below what was expected
+        if names == ("",):
+            # Of a version on disk only the declaration is known.
+            names = next(each for each in USUAL_NAMES if prediction.keys() >= set(each))
+        boxes, scores, classes = (prediction[name] for name in names)
         parts = (_numbers(boxes, CORNERS), _numbers(scores), _numbers(classes))
         return _finite(joined(*(part[None] for part in parts))[0])
-    except (KeyError, OverflowError, RecursionError, ScoreError, TypeError, ValueError):
+    except (KeyError, OverflowError, ScoreError, StopIteration, TypeError, ValueError):
         expected = "rows of six numbers" if len(names) == 1 else f"an object of {', '.join(names)}"
         raise LabelError(
             f"prediction is to be what the reply had: {expected}, of at most {MOST_BOXES} boxes"
@@ -85,7 +93,8 @@ def _numbers(value: object, *columns: int) -> NDArray[np.float32]:
     """Return a list of numbers, or of `columns` numbers each. Raises ValueError or TypeError."""
     if not isinstance(value, list) or len(value) > MOST_BOXES:
         raise ValueError(value)
-    return np.array(value or np.zeros((0, *columns)), np.float32)
+    with np.errstate(over="ignore"):
+        return np.array(value or np.zeros((0, *columns)), np.float32)
 
 
 def corners_of(boxes: NDArray[Any], form: str) -> NDArray[np.float64]:
@@ -123,19 +132,26 @@ def overlaps(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
-def matched(shared: NDArray[np.float64], least: float) -> list[int | None]:
-    """Return for each box, in the order of their scores, the true one that it is matched with.
+def matched(
+    shared: NDArray[np.float64], is_ignored: NDArray[np.bool_], least: float
+) -> list[tuple[int, int | None]]:
+    """Return boxes, in the order of their scores, and the true ones that they are matched with.
 
-    Each takes the free one of the greatest overlap, if that is at least `least`.
+    Each takes the free one of the greatest overlap, if that is at least `least`. A box that finds
+    none but lies on one that is ignored is left out, however many lie there.
     """
-    free = np.ones(shared.shape[1], dtype=np.bool_)
-    found: list[int | None] = []
-    for row in shared:
-        candidates = np.where(free, row, -1.0)
-        best = int(candidates.argmax()) if candidates.size else 0
-        if candidates.size and candidates[best] >= least:
-            free[best] = False
-            found.append(best)
-        else:
-            found.append(None)
+    free = ~is_ignored
+    is_near = np.asarray(shared >= least)
+    on_ignored = np.any(is_near & is_ignored, axis=1)
+    found: list[tuple[int, int | None]] = []
+    for box, may_match in enumerate(np.any(is_near & free, axis=1).tolist()):
+        if may_match:
+            candidates = np.where(free, shared[box], -1.0)
+            best = int(candidates.argmax())
+            if candidates[best] >= least:
+                free[best] = False
+                found.append((box, best))
+                continue
+        if not on_ignored[box]:
+            found.append((box, None))
     return found

@@ -19,6 +19,8 @@ SCORES = ("probabilities", "logits")
 # Those of sacrebleu that need no model and no dictionary.
 TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 TOP, NO_BINS = "top", "none"
+# What pixels of which nothing is known are usually labelled.
+IGNORED = 255
 MOST_CLASSES, LONGEST_NAME, MOST_BINNED, MOST_COLUMNS = 100_000, 64, 8, 50
 LARGEST_BYTES = 8 << 20
 
@@ -50,15 +52,15 @@ class Declaration:
     score_threshold: float = 0.5
     box_format: str = "yxyx"
     average_precision: bool = False
-    ignore_index: int = 255
+    ignore_index: int = IGNORED
     tokenizer: str = "13a"
     lowercase: bool = False
     segments: Mapping[str, tuple[str, ...]] | None = None
     segment_columns: Mapping[str, str] | None = None
 
 
-def read_declaration(text: bytes) -> Declaration:
-    """Return what a `quality.json` declares.
+def read_declaration(text: bytes, *, task: str = "none") -> Declaration:
+    """Return what a `quality.json` declares; `task` is what the model tells by itself.
 
     Raises DeclarationError naming the member that is wrong and what it is to be.
     """
@@ -74,7 +76,8 @@ def read_declaration(text: bytes) -> Declaration:
     if unknown:
         known = ", ".join(_MEMBERS)
         raise DeclarationError(f"{min(unknown)!r} is not known; there are {known}")
-    found = Declaration(**{name: _MEMBERS[name](name, value) for name, value in content.items()})
+    members = {"task": task} | content
+    found = Declaration(**{name: _MEMBERS[name](name, value) for name, value in members.items()})
     _check_together(found)
     return found
 
@@ -84,6 +87,10 @@ def _check_together(found: Declaration) -> None:
     _check_classes(found)
     if found.outputs is not None and (found.output or found.task != "detection"):
         raise DeclarationError("outputs: is for a detection, and in place of output")
+    if found.segments is not None and found.task == "none":
+        raise DeclarationError("segments: the model has no task; declare it beside them")
+    if found.scores == "logits" and found.task == "detection":
+        raise DeclarationError("scores: those of boxes are to be probabilities")
     least, most = found.label_min, found.label_max
     if least is not None and most is not None and least >= most:
         raise DeclarationError(f"label_min: {least:g} is not below label_max, {most:g}")
@@ -99,6 +106,8 @@ def _check_classes(found: Declaration) -> None:
         raise DeclarationError("classes: a multiclass task has 3 or more; two are binary")
     if found.task in {"detection", "segmentation"} and not found.classes:
         raise DeclarationError(f"classes: a {found.task} task needs the names of its classes")
+    if found.task == "segmentation" and found.ignore_index == IGNORED < len(found.classes):
+        raise DeclarationError(f"ignore_index: {IGNORED} is the number of a class; declare another")
     if found.positive_class and found.positive_class not in found.classes:
         raise DeclarationError(f"positive_class: {found.positive_class!r} is none of the classes")
     for name in found.score_bins if isinstance(found.score_bins, tuple) else ():
@@ -186,7 +195,12 @@ def _segments(name: str, value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict) or not 1 <= len(value) <= MOST_KEYS:
         raise DeclarationError(f"{name}: an object of 1 to {MOST_KEYS} keys is expected")
     names = _names(MOST_VALUES)
-    return {_name(name, key): names(f"{name}.{key}", values) for key, values in value.items()}
+    found = {_name(name, key): names(f"{name}.{key}", values) for key, values in value.items()}
+    for text in (*found, *(text for values in found.values() for text in values)):
+        # As a header carries them: key=value, and several by commas.
+        if "," in text or text != text.strip() or (text in found and "=" in text):
+            raise DeclarationError(f"{name}: {text!r} has a comma, or blanks at an end, or a key =")
+    return found
 
 
 def _segment_columns(name: str, value: object) -> dict[str, str]:

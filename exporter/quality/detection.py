@@ -39,14 +39,13 @@ RESULTS = ("tp", "fp", "fn")
 class _OfClass(NamedTuple):
     """One class of one image: the boxes' scores, and their overlaps [B, T] with the true ones."""
 
-    scores: NDArray[np.float64]
+    scores: NDArray[np.float32]
     shared: NDArray[np.float64]
     is_ignored: NDArray[np.bool_]
 
     def results(self, least: float) -> list[tuple[int, int | None]]:
-        """Return boxes and the true ones they are matched with; an ignored one takes its box."""
-        found = enumerate(matched(self.shared, least))
-        return [(box, true) for box, true in found if true is None or not self.is_ignored[true]]
+        """Return boxes and the true ones they are matched with."""
+        return matched(self.shared, self.is_ignored, least)
 
     def above(self, threshold: float) -> "_OfClass":
         """Return the boxes with a higher score; they are the first."""
@@ -176,7 +175,7 @@ class Detection:
         for number in sorted(present.intersection(range(len(self._classes)))):
             ours, theirs = predicted == number, truth == number
             shared = overlaps(corners[ours], label.corners[theirs])
-            scores = values[ours, SCORE_COLUMN].astype(np.float64)
+            scores = values[ours, SCORE_COLUMN]
             yield int(number), _OfClass(scores, shared, is_ignored[theirs])
 
     def _count_class(self, number: int, found: _OfClass, sums: Sums) -> None:

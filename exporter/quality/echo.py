@@ -32,5 +32,5 @@ def digest_of(task: Echoed, values: Values) -> str:
 
 def canonical_texts(texts: Iterable[str]) -> bytes:
     """Return texts as their lengths and bytes, so that none runs into the next."""
-    encoded = [text.encode("utf-8", "replace") for text in texts]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     return b"".join(len(text).to_bytes(8, "little") + text for text in encoded)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.quality.errors import LabelError
 
-MOST_PIXELS = 1 << 24
+MOST_PIXELS, MOST_RUNS = 1 << 24, 1 << 20
 # A shape and a run are two numbers.
 PAIR = 2
 EXPECTED = "{} is to be rows of class ids, or a shape [H, W] and runs [[id, length], …]"
@@ -25,10 +25,16 @@ class Mask(NamedTuple):
     lengths: NDArray[np.int64]
 
 
-def mask_of(pixels: NDArray[Any]) -> Mask:
-    """Return ids [H, W] as runs."""
-    flat = pixels.ravel().astype(np.int64)
-    return _merged((pixels.shape[0], pixels.shape[1]), flat, np.ones_like(flat))
+def mask_of(pixels: NDArray[Any]) -> Mask | None:
+    """Return ids [H, W] as runs; None for noise, of which no label could bring back so many."""
+    flat = pixels.ravel()
+    # In the pixels' own type: there may be millions.
+    differs = flat[1:] != flat[:-1]
+    if np.count_nonzero(differs) >= MOST_RUNS:
+        return None
+    starts = np.concatenate([[0], np.flatnonzero(differs) + 1])
+    lengths = np.diff(starts, append=flat.size)
+    return Mask((pixels.shape[0], pixels.shape[1]), flat[starts].astype(np.int64), lengths)
 
 
 def read_mask(value: object, what: str = "label") -> Mask:
@@ -44,9 +50,12 @@ def read_mask(value: object, what: str = "label") -> Mask:
     if not 0 < width * len(value) <= MOST_PIXELS or any(len(row) != width for row in value):
         raise LabelError(f"{what} is to have rows of one length and at most {MOST_PIXELS} pixels")
     try:
-        return mask_of(np.array(value, dtype=np.int64))
+        found = mask_of(np.array(value, dtype=np.int64))
     except OverflowError:
         raise LabelError(EXPECTED.format(what)) from None
+    if found is None:
+        raise LabelError(f"{what} is to have less than {MOST_RUNS} runs of one class")
+    return found
 
 
 def _of_runs(value: Mapping[str, Any], what: str) -> Mask:

@@ -1,18 +1,19 @@
 """A class for each pixel: outputs of ids [n, H, W], or scores [n, H, W, K] or [n, H, W, 1]."""
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.quality.classes import Classes
+from exporter.quality.declaration import IGNORED
 from exporter.quality.errors import LabelError, ScoreError
 from exporter.quality.masks import MOST_PIXELS, Mask, mask_of, read_mask, together
 from exporter.quality.sums import Sums
 from exporter.quality.task import VALUE, Values, packed_rows, usable_rows
 
-IGNORED = 255
 ROW_DIMENSIONS = 3
 
 
@@ -22,11 +23,17 @@ class Segmentation:
     is_correctable = False
 
     def __init__(
-        self, names: Sequence[str], *, threshold: float = 0.5, ignored: int = IGNORED
+        self,
+        names: Sequence[str],
+        *,
+        threshold: float = 0.5,
+        are_logits: bool = False,
+        ignored: int = IGNORED,
     ) -> None:
         """Pixels that are labelled `ignored` do not count."""
         self._classes = Classes(names)
-        self._threshold = threshold
+        # Of a class that is not there, by one score; of several the highest is the same.
+        self._threshold = log(threshold / (1 - threshold)) if are_logits else threshold
         self._ignored = ignored
 
     def observe(self, outputs: NDArray[Any], sums: Sums) -> None:
@@ -101,14 +108,14 @@ class Segmentation:
             for side in ("intersection", "union"):
                 sums.add(f"segmentation_{side}_pixels_total", 0.0, **{"class": name})
 
-    def _ids(self, image: NDArray[Any]) -> NDArray[np.int64]:
+    def _ids(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return an image's class ids [H, W]. Raises ScoreError for what is no class."""
         if image.ndim < ROW_DIMENSIONS:
             self._check(image.min(), image.max())
-            return image.astype(np.int64)
+            return image
         if image.shape[-1] == 1:
-            return (image[..., 0] > self._threshold).astype(np.int64)
-        return np.asarray(image.argmax(axis=-1), dtype=np.int64)
+            return np.asarray(image[..., 0] > self._threshold)
+        return np.asarray(image.argmax(axis=-1))
 
     def _check(self, least: Any, most: Any) -> None:  # noqa: ANN401 - a number of any type
         for number in (least, most):

@@ -4,10 +4,10 @@ They have families of their own, for a label on the others would count rows twic
 never crossed with each other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from exporter.metric import OTHER
@@ -41,23 +41,27 @@ class Segments:
         self, sent: RowSegments, inputs: Mapping[str, NDArray[Any]], rows: int
     ) -> Sequence[RowSegments]:
         """Return each row's segments: as was sent of all of them, or as their inputs have it."""
-        known = {key: value for key, value in sent.items() if value in self._declared.get(key, ())}
-        found: list[dict[str, str]] = [
-            {key: value for key, value in known.items() if key not in self._places}
-            for _ in range(rows)
-        ]
+        known = {
+            key: value
+            for key, value in sent.items()
+            if key not in self._places and value in self._declared.get(key, ())
+        }
+        if not self._places:
+            return [known] * rows
+        found: list[dict[str, str]] = [dict(known) for _ in range(rows)]
         for key, (name, place) in self._places.items():
             column = inputs[name] if place is None else inputs[name][:, place]
-            for row, value in zip(found, map(_text, column.tolist()), strict=True):
+            for row, value in zip(found, _texts(column), strict=True):
                 if value in self._declared[key]:
                     row[key] = value
         return found
 
-    def count_rows(self, rows: Iterable[RowSegments], sums: Sums) -> None:
+    def count_rows(self, rows: Sequence[RowSegments], sums: Sums) -> None:
         """Count predicted rows."""
-        for row in rows:
-            for key in self._declared:
-                sums.add("segment_predictions_total", key=key, segment=row.get(key, OTHER))
+        for key in self._declared:
+            counts = Counter(row.get(key, OTHER) for row in rows)
+            for name, count in counts.items():
+                sums.add("segment_predictions_total", float(count), key=key, segment=name)
 
     def count_label(self, row: RowSegments, sums: Sums) -> None:
         """Count a labelled row, of which `sums` has what else it counts."""
@@ -85,12 +89,18 @@ class Segments:
                     sums.add("segment_absolute_error_sum_total", 0.0, **segment)
 
 
+def _texts(column: NDArray[Any]) -> list[str]:
+    """Return an input's values as a declaration writes them: whole numbers without a point."""
+    kind = column.dtype.type if column.dtype.kind == "f" else None
+    return [_text(item) if kind is None else _number(item, kind) for item in column.tolist()]
+
+
+def _number(item: float, kind: type) -> str:
+    # The shortest decimal that is this number in the input's own type.
+    return str(int(item)) if item.is_integer() else str(kind(item))
+
+
 def _text(item: object) -> str:
-    """Return an input's value as a declaration writes it: a whole number without a point."""
     if isinstance(item, bytes):
         return item.decode("utf-8", "replace")
-    if isinstance(item, float) and item.is_integer():
-        return str(int(item))
-    if isinstance(item, float):
-        return str(np.float32(item))
     return str(item).lower() if isinstance(item, bool) else str(item)

@@ -120,7 +120,10 @@ def _segmentation(declaration: Declaration, shape: Shape) -> Task:
             f"classes: {len(declaration.classes)} names, the output tells {classes} classes"
         )
     return Segmentation(
-        declaration.classes, threshold=declaration.threshold, ignored=declaration.ignore_index
+        declaration.classes,
+        threshold=declaration.threshold,
+        are_logits=declaration.scores == "logits",
+        ignored=declaration.ignore_index,
     )
 
 

@@ -1,6 +1,7 @@
 """A text: outputs [n] or [n, 1] of texts. Labels are reference translations, one or several."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -43,7 +44,11 @@ class Translation:
         return [text if len(text) <= MOST_CHARACTERS else None for text in texts]
 
     def echoed(self, prediction: object) -> str:
-        """Return the text of a prediction that came back. Raises LabelError."""
+        """Return the text of a prediction that came back as the reply had it. Raises LabelError."""
+        if isinstance(prediction, list) and len(prediction) == 1:
+            (prediction,) = prediction
+        if isinstance(prediction, Mapping) and prediction.keys() == {"b64"}:
+            prediction = _unpacked(prediction["b64"])
         if not _is_text(prediction):
             raise LabelError("prediction is to be the text that was predicted")
         return str(prediction)
@@ -78,6 +83,14 @@ class Translation:
         declare_bleu(sums)
         declare_chrf(sums)
         declare_words(sums)
+
+
+def _unpacked(value: object) -> str | None:
+    """Return the text of base64; None for what is none."""
+    try:
+        return _decoded(base64.b64decode(value, validate=True))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _is_text(value: object) -> bool:

@@ -61,5 +61,6 @@ def make_feedback(
         waiting,
         takes_corrections=settings.feedback_corrections,
     )
-    issuer = TokenIssuer(signer, is_on=settings.feedback_tokens != "off")
+    is_on = settings.feedback_tokens != "off"
+    issuer = TokenIssuer(signer, is_on=is_on, apart=waiting.computing)
     return Feedback(issuer, Segmenter(versions), service, versions.follow)

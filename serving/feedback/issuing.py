@@ -1,6 +1,6 @@
 """Which predictions get feedback tokens, and what stands in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,8 @@ from serving.feedback.tokens import RowOfPrediction, TokenSigner
 from serving.model import ModelVersion
 
 Tokens = Sequence[str | None]
+# Beyond these other requests would wait for tokens to be made: milliseconds.
+MANY_ROWS, MANY_BYTES = 100, 256 << 10
 
 
 class Wish(NamedTuple):
@@ -27,10 +29,13 @@ class Wish(NamedTuple):
 class TokenIssuer:
     """Gives each row of a prediction its token."""
 
-    def __init__(self, signer: TokenSigner, *, is_on: bool) -> None:
-        """`is_on` is whether there are any."""
+    def __init__(
+        self, signer: TokenSigner, *, is_on: bool, apart: Callable[[Callable[[], Tokens]], Tokens]
+    ) -> None:
+        """`is_on` is whether there are any; `apart` makes a call that computes for long."""
         self._signer = signer
         self._is_on = is_on
+        self._apart = apart
 
     def wish(
         self, version: ModelVersion, request: DecodedRequest, *, is_asked: bool = False
@@ -74,8 +79,24 @@ class TokenIssuer:
         if measured is None or version.measured is not measured:
             return ()
         # A model that is not batched may put out anything.
-        if any(outputs[name].shape[:1] != (wish.request.rows,) for name in measured.outputs):
+        rows, found = wish.request.rows, [outputs[name] for name in measured.outputs]
+        if any(array.shape[:1] != (rows,) for array in found):
             return ()
+
+        def make() -> Tokens:
+            return self._made(measured, version, outputs, prediction_id, segments)
+
+        is_much = rows > MANY_ROWS or sum(array.nbytes for array in found) > MANY_BYTES
+        return self._apart(make) if is_much else make()
+
+    def _made(
+        self,
+        measured: Measured,
+        version: ModelVersion,
+        outputs: Mapping[str, np.ndarray],
+        prediction_id: str,
+        segments: Sequence[RowSegments],
+    ) -> Tokens:
         try:
             packed = measured.task.pack(measured.read(outputs))
         except ScoreError:

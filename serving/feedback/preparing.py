@@ -123,7 +123,7 @@ class Preparer:
             return _counted(item, version, row, age)
 
         # Images and texts are worked on for long; what a token has is counted in microseconds.
-        found = count() if item.prediction is None else self._apart(count)
+        found = count() if version.measured.echoed is None else self._apart(count)
         key = Key(prediction_bytes(row.prediction_id), row.row, item.source)
         expires = int(time.time() - age + self._max_age_seconds + AHEAD_SECONDS)
         row = row._replace(values=found.values)
@@ -133,8 +133,8 @@ class Preparer:
 
 def _counted(item: Item, version: MeasuredVersion, row: RowOfPrediction, age: float) -> Counted:
     task, sums = version.measured.task, Sums()
-    label = task.parse(item.label)
     values = _values(version, row, item.prediction)
+    label = task.parse(item.label)
     delay = age if item.labelled_at is None else _delay(item.labelled_at, age)
     if item.source:
         count_teacher(task, values, label, sums)
@@ -173,10 +173,15 @@ def _delay(labelled_at: object, age: float) -> float:
 
 def claimed(label: object) -> bytes:
     """Return what a store keeps of a label: itself if it is short, else a digest."""
-    text = json.dumps(label, sort_keys=True, default=np.ndarray.tolist).encode()
+    text = json.dumps(label, sort_keys=True, default=_array_digest).encode()
     if len(text) < LONGEST_LABEL:
         return READABLE + text
     return HASHED + hashlib.sha256(text).digest()[:HASH_BYTES]
+
+
+def _array_digest(array: np.ndarray) -> str:
+    """Return what stands for an array, which may have millions of elements."""
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def unclaimed(claim: bytes) -> object | None:

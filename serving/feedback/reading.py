@@ -14,9 +14,10 @@ from serving.errors import InvalidInput, TooLarge
 from serving.feedback.items import Item, MalformedItem, item_of
 
 PAUSE_ITEMS = 256
-BRACKETS_EACH = 16
-# A token has at most 64 KiB.
-LONGEST_ITEM = 256 << 10
+# Of a body: boxes and runs of pixels are lists each.
+MOST_BRACKETS = 400_000
+# An image's pixels, predicted and true.
+LONGEST_ITEM = 2 << 20
 LINE = re.compile(rb"[^\r\n]+")
 BLANK = re.compile(r"[ \t\r\n]*")
 SPACE = b" \t\r\n"
@@ -35,8 +36,10 @@ def items_of(content: bytes, most: int, pause: Callable[[], None]) -> Labels:
     if start not in {b"[", b"{"}:
         raise InvalidInput("the body must be a JSON array, or a JSON object a line")
     # One element is parsed in one step, so it must not be millions of others.
-    if content.count(b"[") + content.count(b"{") > BRACKETS_EACH * (most + 1):
-        raise InvalidInput(f"there are more lists and objects than {most:,} labels can have")
+    if content.count(b"[") + content.count(b"{") > MOST_BRACKETS:
+        raise InvalidInput(
+            f"there are more than {MOST_BRACKETS:,} lists and objects; send fewer labels at once"
+        )
     found: Labels = []
     for item in _of_array(content) if start == b"[" else _of_lines(content):
         if len(found) == most:

@@ -39,5 +39,7 @@ class Segmenter:
 
 def _sent(environ: Mapping[str, object]) -> RowSegments:
     """Return the pairs of X-Segment, which may be repeated: the server joins them by commas."""
-    pairs = (part.partition("=") for part in str(environ.get(HEADER, "")).split(","))
+    # WSGI has a header's bytes as Latin-1; what is sent is UTF-8.
+    text = str(environ.get(HEADER, "")).encode("latin-1", "replace").decode("utf-8", "replace")
+    pairs = (part.partition("=") for part in text.split(","))
     return {key.strip(): value.strip() for key, _, value in pairs}

@@ -5,6 +5,7 @@ them; no label is counted twice for as long as its claim lives, which is as long
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -15,7 +16,13 @@ from serving.feedback.preparing import STORE_ERROR, Prepared, Preparer, Refusal,
 from serving.feedback.stores.base import ClaimStore, ClaimStoreError, Key
 
 CHUNK_ITEMS = 64
+# Of labels that bring predictions back, which take long: fewer are at stake.
+FEW_ITEMS = 8
 MOST_RACES = 5
+# How long the labels of one request may take; nobody may be there any more.
+MOST_SECONDS = 30.0
+STORE_DOWN = "labels cannot be claimed at the moment; send all of it again"
+TOO_LONG = "the labels take too long together; send all of it again, in smaller batches"
 MESSAGES = {
     "conflict": "another label is counted for this row",
     STORE_ERROR: "the label could not be claimed; send it again",
@@ -48,12 +55,17 @@ class Outcome(NamedTuple):
     version: str = ""
 
 
-class StoreDown(Exception):
-    """The store failed; `outcomes` are those up to the end of the chunk for which it did."""
+class Unfinished(Exception):
+    """Not all labels were looked at; `outcomes` are those of the first, the message says why."""
 
-    def __init__(self, outcomes: list[Outcome]) -> None:
-        super().__init__("labels cannot be claimed at the moment; send all of it again")
+    def __init__(self, message: str, outcomes: list[Outcome]) -> None:
+        super().__init__(message)
         self.outcomes = outcomes
+
+
+def brings_prediction(item: Item | MalformedItem) -> bool:
+    """Return whether a label brings its prediction back: counting it may take milliseconds."""
+    return isinstance(item, Item) and item.prediction is not None
 
 
 class FeedbackService:
@@ -67,6 +79,7 @@ class FeedbackService:
         waiting: Waiting,
         *,
         takes_corrections: bool,
+        most_seconds: float = MOST_SECONDS,
     ) -> None:
         """`takes_corrections` lets another label replace the first."""
         self._preparer = preparer
@@ -74,6 +87,7 @@ class FeedbackService:
         self._recorder = recorder
         self._waiting = waiting
         self._takes_corrections = takes_corrections
+        self._most_seconds = most_seconds
 
     def pause(self) -> None:
         """Let other requests run."""
@@ -85,11 +99,15 @@ class FeedbackService:
         """Count labels, and return what came of each, in their order.
 
         A dry run says what would come of them, were each the only one, and counts nothing.
-        Raises StoreDown.
+        Raises Unfinished when the store fails, or they take longer than `most_seconds`.
         """
         outcomes: list[Outcome] = []
-        for start in range(0, len(items), CHUNK_ITEMS):
-            prepared = [self._prepared(item) for item in items[start : start + CHUNK_ITEMS]]
+        size = FEW_ITEMS if any(map(brings_prediction, items)) else CHUNK_ITEMS
+        end = time.monotonic() + self._most_seconds
+        for start in range(0, len(items), size):
+            if time.monotonic() > end:
+                raise Unfinished(TOO_LONG, outcomes)
+            prepared = [self._prepared(item) for item in items[start : start + size]]
             claimants = [one for one in prepared if isinstance(one, Prepared)]
             failure: ClaimStoreError | None = None
             try:
@@ -102,7 +120,7 @@ class FeedbackService:
             if not is_dry_run:
                 self._count_results(taken)
             if failure is not None:
-                raise StoreDown(outcomes) from failure
+                raise Unfinished(STORE_DOWN, outcomes) from failure
             self._waiting.pause()
         return outcomes
 

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import json
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,8 @@ FORMS: dict[str, Callable[[str], object]] = {
     "truth": lambda text: {"true": True, "false": False}[text.lower()],
     "list": lambda text: [part for part in text.split(";") if part],
     "numbers": lambda text: [int(part) for part in text.split(";") if part],
+    # Boxes and pixels; as one that is asked for alone, for a text may well be JSON.
+    "json": json.loads,
 }
 TRIED = 20
 USAGE = "usage: inferometer feedback import FILE --url URL …"
@@ -82,6 +85,8 @@ def _form(file: Path, options: argparse.Namespace, sender: Sender) -> str:
         if not isinstance(_value(row, options.label_column, file), str):
             return "text"
         for name, read in FORMS.items():
+            if name == "json":
+                continue
             try:
                 item = _item(row, options, read, file)
             except (KeyError, ValueError):
@@ -110,6 +115,10 @@ def _item(row: Row, options: argparse.Namespace, read: Callable[[str], object], 
         "token": _value(row, options.token_column, file),
         "label": read(label) if isinstance(label, str) else plain(label),
     }
+    if options.prediction_column is not None:
+        prediction = _value(row, options.prediction_column, file)
+        is_json = isinstance(prediction, str) and options.label_form == "json"
+        item["prediction"] = read(str(prediction)) if is_json else plain(prediction)
     if options.labelled_at_column is not None:
         item["labelled_at"] = plain(_value(row, options.labelled_at_column, file))
     if options.source != "truth":
@@ -151,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", required=True, help="the server, such as http://127.0.0.1:8501")
     parser.add_argument("--token-column", default="token", metavar="NAME", help="default: token")
     parser.add_argument("--label-column", default="label", metavar="NAME", help="default: label")
+    parser.add_argument(
+        "--prediction-column",
+        metavar="NAME",
+        help="what was predicted, for rankings, boxes, pixels and texts",
+    )
     parser.add_argument("--labelled-at-column", metavar="NAME", help="when the truth was known")
     parser.add_argument(
         "--label-form", choices=FORMS, help="of labels that are texts; default: what is taken"

@@ -13,7 +13,7 @@ from serving.errors import InvalidInput, QueueFull
 from serving.feedback.items import MalformedItem, item_of
 from serving.feedback.preparing import STORE_ERROR
 from serving.feedback.reading import items_of
-from serving.feedback.service import FeedbackService, Outcome, StoreDown
+from serving.feedback.service import FeedbackService, Outcome, Unfinished, brings_prediction
 from serving.quoting import quoted
 from serving.routes.bearer import require_bearer
 from serving.routes.json_body import read_whole
@@ -22,8 +22,8 @@ from serving.settings import Settings
 AT_ONCE, PATIENCE_SECONDS = 2, 1.0
 # How many bodies may be there for each request that is being answered.
 MOST_WAITING = 4
-# A token and a label are small.
-SINGLE_BYTES = 256 << 10
+# A token and a label are small; an image's pixels may come twice.
+SINGLE_BYTES = 2 << 20
 MOST_ERRORS = 100
 RETRY_SECONDS = "1"
 COUNTED = ("counted", "duplicate", "corrected")
@@ -49,27 +49,31 @@ def make_blueprint(
     @blueprint.post("/v1/feedback")
     def one() -> Response:
         is_dry_run = _is_dry_run()
-        with body(min(SINGLE_BYTES, settings.feedback_max_bytes)) as content, turn():
-            try:
-                item = item_of(_json(content))
-            except MalformedItem as error:
-                raise InvalidInput(str(error)) from None
-            try:
-                (outcome,) = service.take([item], is_dry_run=is_dry_run)
-            except StoreDown as error:
-                (outcome,) = error.outcomes
+        with body(min(SINGLE_BYTES, settings.feedback_max_bytes)) as content:
+            with turn():
+                try:
+                    item = item_of(_json(content))
+                except MalformedItem as error:
+                    raise InvalidInput(str(error)) from None
+            with turn(is_long=brings_prediction(item)):
+                try:
+                    (outcome,) = service.take([item], is_dry_run=is_dry_run)
+                except Unfinished as error:
+                    (outcome,) = error.outcomes
         return _single_reply(outcome, is_dry_run=is_dry_run)
 
     @blueprint.post("/v1/feedback/batch")
     def many() -> Response:
         is_dry_run = _is_dry_run()
         failure = ""
-        with body(settings.feedback_max_bytes) as content, turn():
-            items = items_of(content, settings.feedback_max_items, service.pause)
-            try:
-                outcomes = service.take(items, is_dry_run=is_dry_run)
-            except StoreDown as error:
-                outcomes, failure = error.outcomes, str(error)
+        with body(settings.feedback_max_bytes) as content:
+            with turn():
+                items = items_of(content, settings.feedback_max_items, service.pause)
+            with turn(is_long=any(map(brings_prediction, items))):
+                try:
+                    outcomes = service.take(items, is_dry_run=is_dry_run)
+                except Unfinished as error:
+                    outcomes, failure = error.outcomes, str(error)
         return _batch_reply(outcomes, failure, is_dry_run=is_dry_run)
 
     return blueprint
@@ -98,19 +102,24 @@ class _Bodies:
 
 
 class _Turns:
-    """Lets a few requests count labels at the same time, and others wait a moment."""
+    """Lets a few requests count labels at the same time, and others wait a moment.
+
+    Those that may take long have a turn of their own, so that the others need not wait for them.
+    """
 
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(AT_ONCE)
+        self._short = threading.BoundedSemaphore(AT_ONCE)
+        self._long = threading.BoundedSemaphore(1)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        if not self._free.acquire(timeout=PATIENCE_SECONDS):
+    def turn(self, *, is_long: bool = False) -> Iterator[None]:
+        free = self._long if is_long else self._short
+        if not free.acquire(timeout=PATIENCE_SECONDS):
             raise QueueFull("labels are being taken already; send fewer at once")
         try:
             yield
         finally:
-            self._free.release()
+            free.release()
 
 
 def _is_dry_run() -> bool:

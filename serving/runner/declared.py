@@ -10,6 +10,7 @@ from pathlib import Path
 
 from exporter.quality import (
     BOX_PARTS,
+    BOX_PREFIXES,
     Declaration,
     DeclarationError,
     InputSpec,
@@ -31,12 +32,13 @@ NUMBERS = FLOATS | {
 DATATYPES = {
     "regression": NUMBERS,
     "ranking": (NUMBERS - FLOATS) | {"BYTES"},
-    "detection": NUMBERS,
+    # JSON's shortest decimal of a half number is another number as a float.
+    "detection": NUMBERS - {"FP16"},
     "segmentation": NUMBERS,
     "translation": frozenset(("BYTES",)),
 }
-# What models of boxes call their outputs, with or without the prefix.
-BOX_PREFIX = "detection_"
+# The dimensions of an image's class ids.
+PLANE = 2
 NO_TASK = (
     "model %s version %s has no task, so its predictions are not judged; %s beside the model says"
     ' what they are, such as {"task": "binary"}'
@@ -57,7 +59,8 @@ def measured_version(
     if file is None:
         return _inferred(version, inferred)
     try:
-        declaration = read_declaration(content_of(file))
+        task = "none" if inferred is None else inferred.task
+        declaration = read_declaration(content_of(file), task=task)
         if declaration.task == "none":
             return unmeasured(version)
         measured = _resolved(declaration, version)
@@ -116,7 +119,10 @@ def _places(
     if not declaration.segment_columns:
         return {}
     found = columns_of(input_specs(version, signature), declaration.features)
-    columns = {column.name: column for column in found if not column.summary}
+    is_readable = {
+        spec.name: spec.datatype != "BF16" for spec in version.signatures[signature].inputs
+    }
+    columns = {c.name: c for c in found if not c.summary and is_readable[c.input]}
     for key, name in declaration.segment_columns.items():
         if name not in columns:
             there = ", ".join(columns) or "none"
@@ -132,7 +138,7 @@ def _parts(declaration: Declaration, signature: Signature) -> Mapping[str, str] 
     if declaration.task != "detection" or declaration.output or declaration.outputs:
         return declaration.outputs
     names = {spec.name for spec in signature.outputs}
-    for prefix in ("", BOX_PREFIX):
+    for prefix in BOX_PREFIXES:
         if names.issuperset(prefix + part for part in BOX_PARTS):
             return {part: prefix + part for part in BOX_PARTS}
     return None
@@ -154,7 +160,13 @@ def _row_shape(declaration: Declaration, spec: TensorSpec) -> Shape:
         raise DeclarationError(f'output "{spec.name}" is {spec.datatype}; expected: {expected}')
     if spec.row_shape is None or not spec.shape:
         raise DeclarationError(f'output "{spec.name}" has no rows, or unknown dimensions')
-    return tuple(None if size < 0 else size for size in spec.row_shape)
+    shape = tuple(None if size < 0 else size for size in spec.row_shape)
+    if declaration.task == "segmentation" and len(shape) == PLANE and spec.datatype in FLOATS:
+        raise DeclarationError(
+            f'output "{spec.name}" is {spec.datatype}; of class ids [n, H, W] whole numbers are'
+            " expected, scores are [n, H, W, K] or [n, H, W, 1]"
+        )
+    return shape
 
 
 def input_specs(version: ModelVersion, signature: str) -> list[InputSpec]:

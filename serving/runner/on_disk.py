@@ -97,7 +97,5 @@ def _declared(declaration: Declaration) -> Measured | None:
     )
     if measured.is_by_class and not declaration.classes:
         return None
-    if declaration.task == "detection" and outputs == ("",):
-        return None
     measured.task  # noqa: B018 - whether it can be made
     return measured

@@ -454,7 +454,7 @@ def test_56_too_much_counts_nothing(server: Server, moved: dict[str, float]) -> 
 
     many = server.post("/v1/feedback/batch", [item] + [{}] * 10_000)
     large = server.post("/v1/feedback/batch", [item | {"label": "x" * (9 << 20)}])
-    single = server.post("/v1/feedback", item | {"label": "x" * (1 << 20)})
+    single = server.post("/v1/feedback", item | {"label": "x" * (3 << 20)})
 
     assert [(413, "too_large")] * 3 == [
         (answer.status_code, answer.json()["reason"]) for answer in (many, large, single)
@@ -667,6 +667,41 @@ def test_structure_comes_back_with_its_label(
     count = float(len(labels))
     moved.update({"counted": count, "duplicate": count, "conflict": 1.0})
     moved.update({"labels_total": count, "label_delay_seconds_count": count})
+
+
+def test_labels_that_take_long_keep_no_others_from_being_taken(server: Server) -> None:
+    """Half of a thousand overlapping boxes on either side of each: some tenths of a second."""
+    path = "/v1/models/boxes:predict?feedback_tokens=true"
+    image = [[0, 0, 10 + n / 1000, 10, 0.9, 0] for n in range(500)]
+    answer = server.post(path, {"instances": [image] * 4}).json()
+    truth = [{"box": [0, 0, 10 + n / 1000, 10], "class": "cat"} for n in range(500)]
+    heavy = [
+        {"token": token, "label": truth, "prediction": prediction}
+        for token, prediction in zip(answer["feedback_tokens"], answer["predictions"], strict=True)
+    ] * 4
+    tokens = [token_of(server, "half", [2, 4]) for _ in range(20)]
+    taken: list[Any] = []
+    posts = [
+        threading.Thread(
+            target=lambda: taken.append(
+                requests.post(
+                    server.url + "/v1/feedback/batch?dry_run=true", json=heavy, timeout=60
+                )
+            )
+        )
+        for _ in range(3)
+    ]
+    for post in posts:
+        post.start()
+    results = [send(server, token, "dog")[1]["result"] for token in tokens]
+    for post in posts:
+        post.join()
+
+    assert ["counted"] * 20 == results
+    # The third finds both front-ends busy with the others, or has its turn in time.
+    assert {200} <= {each.status_code for each in taken} <= {200, 503}
+    done = next(each.json() for each in taken if each.status_code == 200)
+    assert (len(heavy), 0) == (done["counted"], done["rejected"])
 
 
 def test_segments_are_told_by_header_and_by_input(server: Server) -> None:

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.live.servers import clean_environment, start_server, wait_for
+from tests.live.servers import Server, clean_environment, start_server, wait_for
 
 
 def test_a_reply_that_is_too_large_fails_its_own_request_only(models: Path, tmp_path: Path) -> None:
@@ -36,10 +37,16 @@ def test_a_reply_that_is_too_large_fails_its_own_request_only(models: Path, tmp_
         assert "80,000,000 bytes of outputs" in refused[0].json()["error"]
 
 
-def test_an_output_without_rows_is_an_answer_in_columns(models: Path, tmp_path: Path) -> None:
-    with start_server({"named": models / "named"}, tmp_path) as server:
-        columns = server.predict("named", {"inputs": [1, 2]})
-        rows = server.predict("named", {"instances": [1, 2]})
+@pytest.fixture(scope="module")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    served = {name: models / name for name in ("half", "named", "together")}
+    with start_server(served, tmp_path_factory.mktemp("hostile")) as started:
+        yield started
+
+
+def test_an_output_without_rows_is_an_answer_in_columns(server: Server) -> None:
+    columns = server.predict("named", {"inputs": [1, 2]})
+    rows = server.predict("named", {"instances": [1, 2]})
 
     assert columns.json() == {"outputs": {"name": "named", "y": [1.0, 2.0]}}
     assert rows.status_code == 500
@@ -55,39 +62,37 @@ def test_an_output_without_rows_is_an_answer_in_columns(models: Path, tmp_path: 
         "\x80\xff;;q=,,",
     ],
 )
-def test_any_accept_header_gets_the_metrics(models: Path, tmp_path: Path, accept: str) -> None:
-    with start_server({"half": models / "half"}, tmp_path, "--workers=1") as server:
-        for url in (server.url, server.metrics_url):
-            answer = requests.get(
-                url + "/metrics", headers={"Accept": accept.encode("latin-1")}, timeout=30
-            )
+def test_any_accept_header_gets_the_metrics(server: Server, accept: str) -> None:
+    for url in (server.url, server.metrics_url):
+        answer = requests.get(
+            url + "/metrics", headers={"Accept": accept.encode("latin-1")}, timeout=30
+        )
 
-            assert answer.status_code == 200
-            assert "inferometer_requests_total" in answer.text
+        assert answer.status_code == 200
+        assert "inferometer_requests_total" in answer.text
 
 
-def test_requests_that_cannot_be_batched_share_the_rows_limit(models: Path, tmp_path: Path) -> None:
-    with start_server({"together": models / "together"}, tmp_path) as server:
-        answers: list[int] = []
-        lock = threading.Lock()
+def test_requests_that_cannot_be_batched_share_the_rows_limit(server: Server) -> None:
+    answers: list[int] = []
+    lock = threading.Lock()
 
-        def ask(number: int) -> None:
-            with requests.Session() as session:
-                for _ in range(5):
-                    answer = session.post(
-                        server.url + "/v1/models/together:predict",
-                        data=f'{{"instances":[{number},{number + 2}]}}',
-                        timeout=60,
-                    )
-                    with lock:
-                        answers.append(answer.status_code)
-                        assert answer.json() == {"predictions": [-1.0, 1.0]}
+    def ask(number: int) -> None:
+        with requests.Session() as session:
+            for _ in range(5):
+                answer = session.post(
+                    server.url + "/v1/models/together:predict",
+                    data=f'{{"instances":[{number},{number + 2}]}}',
+                    timeout=60,
+                )
+                with lock:
+                    answers.append(answer.status_code)
+                    assert answer.json() == {"predictions": [-1.0, 1.0]}
 
-        clients = [threading.Thread(target=ask, args=(number,)) for number in range(100)]
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
+    clients = [threading.Thread(target=ask, args=(number,)) for number in range(100)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
 
     assert answers == [200] * 500
 

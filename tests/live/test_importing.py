@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from tests.live.labels import CATS, KEY, NUMBER, declared
 from tests.live.servers import Server, clean_environment, start_server, wait_for
+from tests.live.structures import BOXES, RANKING
 
 BOTH = {"task": "multilabel", "scores": "logits", "classes": ["a", "b"]}
 
@@ -26,6 +27,8 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         "half": declared(models, "half", folder / "half", CATS),
         "both": declared(models, "half", folder / "both", BOTH),
         "number": declared(models, "log", folder / "number", NUMBER),
+        "boxes": declared(models, "boxes", folder, BOXES),
+        "order": declared(models, "order", folder, RANKING),
     }
     arguments = (f"--feedback-keys={KEY}", "--feedback-auth-token=sesame")
     with start_server(served, folder, *arguments) as started:
@@ -53,6 +56,30 @@ def tokens_of(server: Server, model: str, rows: list[Any]) -> list[str]:
         f"/v1/models/{model}:predict?feedback_tokens=true", {"instances": rows}
     ).json()["feedback_tokens"]
     return tokens
+
+
+def test_labels_bring_predictions_back(server: Server, tmp_path: Path) -> None:
+    image, truth = [[0, 0, 9, 9, 0.9, 0]], [{"box": [0, 0, 9, 9], "class": "cat"}]
+    path = "/v1/models/{}:predict?feedback_tokens=true"
+    images = server.post(path.format("boxes"), {"instances": [image] * 3}).json()
+    orders = server.post(path.format("order"), {"instances": [[1, 4, 2, 3]] * 3}).json()
+    before = labels(server, "boxes"), labels(server, "order")
+    boxes = [
+        {"token": t, "seen": p, "label": truth}
+        for t, p in zip(images["feedback_tokens"], images["predictions"], strict=True)
+    ]
+    items = [
+        {"token": t, "seen": json.dumps(p), "label": '{"1": 1}'}
+        for t, p in zip(orders["feedback_tokens"], orders["predictions"], strict=True)
+    ]
+
+    lines = run(server, write(tmp_path / "a.ndjson", boxes), "--prediction-column=seen")
+    columns = ("--prediction-column=seen", "--label-form=json")
+    table = run(server, write(tmp_path / "b.csv", items), *columns)
+
+    assert ("3 labels: 3 counted\n", "") == (lines.stdout, lines.stderr)
+    assert ("3 labels: 3 counted\n", "") == (table.stdout, table.stderr)
+    assert (3, 3) == (labels(server, "boxes") - before[0], labels(server, "order") - before[1])
 
 
 def labels(server: Server, model: str) -> float:

@@ -56,6 +56,13 @@ def test_members_have_their_defaults():
         (b'{"outputs": {"boxes": "b"}}', "boxes, scores, classes"), (b'{"outputs": "b"}', "object"),
         (b'{"outputs": {"boxes": "b", "scores": "s", "classes": 1}}', "outputs.classes"),
         (b'{"box_format": "xyz"}', "none of yxyx"), (b'{"score_threshold": -1}', "0 to 1"),
+        (b'{"task": "detection", "classes": ["a"], "scores": "logits"}', "probabilities"),
+        (b'{"segments": {"a": ["b"]}}', "no task"), (b'{"segments": {}}', "1 to 3"),
+        (b'{"task": "binary", "segments": {"a": ["b,c"]}}', "comma"),
+        (b'{"task": "binary", "segments": {"a": [" b"]}}', "blanks"),
+        (b'{"task": "binary", "segments": {"a=b": ["c"]}}', "key"),
+        (b'{"task": "binary", "segments": {"a": []}}', "1 to 20"),
+        (b'{"task": "binary", "segment_columns": {"a": "x"}}', "none of the segments"),
         (b'{"ignore_index": -1}', "whole"), (b'{"tokenizer": "ja-mecab"}', "none of 13a"),
         (b'{"lowercase": 1}', "true or false"), (b'{"average_precision": "no"}', "true or false"),
     ],
@@ -114,6 +121,22 @@ def test_no_task_takes_no_labels():
 
 def measured(shape: tuple[int | None, ...], **members: object) -> Measured:
     return Measured(declared(**members), "serving_default", ("y",), shape)
+
+
+def test_task_is_the_models_where_none_is_declared():
+    text = json.dumps({"classes": ["a", "b"], "segments": {"k": ["v"]}}).encode()
+
+    assert ("binary", "none") == (
+        read_declaration(text, task="binary").task, declared(classes=["a"]).task
+    )  # fmt: skip
+
+
+def test_default_of_ignored_pixels_must_not_be_a_class():
+    classes = [str(number) for number in range(256)]
+    with pytest.raises(DeclarationError, match="255 is the number of a class"):
+        declared(task="segmentation", classes=classes)
+
+    assert 256 == declared(task="segmentation", classes=classes, ignore_index=256).ignore_index
 
 
 def test_outputs_of_boxes_cross_a_socket_unchanged():

@@ -65,6 +65,29 @@ def test_boxes_are_matched_by_class_and_score():
     assert 0.9 == pytest.approx(sums.total("detection_iou_sum_total", **{"class": "cat"}))
 
 
+def test_boxes_on_an_ignored_one_are_neither_right_nor_wrong():
+    task, sums = Detection(["cat"], box_format="xyxy"), Sums()
+    ignored, real = {"box": [0, 0, 10, 10], "ignore": True}, {"box": [0, 0, 10, 9]}
+    label = task.parse([each | {"class": "cat"} for each in (ignored, real)])
+    # The first is nearer to the one that is ignored, and is a find all the same; so are others not
+    # made wrong by lying there.
+    boxes = [(0, 0, 10, 10, score, 0) for score in (0.9, 0.8, 0.7)]
+    task.count(image(*boxes), label, sums)
+
+    assert (1, 0, 0) == result(sums, "cat")
+
+
+def test_score_at_the_threshold_is_below_it():
+    for threshold in (0.1, 0.3, 0.6):
+        task, sums = Detection(["cat"], threshold=threshold), Sums()
+        boxes = image((0, 0, 1, 1, threshold, 0))
+        task.observe(boxes[None], sums)
+        task.count(boxes, task.parse([]), sums)
+
+        assert 0 == sums.total("predictions_total")
+        assert 0 == sums.total("detection_matches_total")
+
+
 def test_image_without_boxes_misses_all_and_one_without_truth_finds_none():
     task = Detection(["cat"], box_format="xyxy")
     empty, one = image(), image((0, 0, 10, 10, 0.8, 0))
@@ -152,6 +175,11 @@ def test_echo_through_json_is_the_same_image_and_no_other_is(boxes: np.ndarray):
 
     assert digest_of(one, packed) == digest_of(one, one.echoed(rows))
     assert digest_of(one, packed) == digest_of(parts, parts.echoed(columns))
+    # Of a version on disk the names of the outputs are not known.
+    usual = {"detection_" + name: columns[name[0]] for name in ("boxes", "scores", "classes")}
+    unnamed = Detection(["a"])
+    assert digest_of(one, packed) == digest_of(unnamed, unnamed.echoed(usual))
+    assert digest_of(one, packed) == digest_of(unnamed, unnamed.echoed(rows))
     if rows:
         rows[-1][0] = rows[-1][0] + 1 + abs(rows[-1][0])
         assert digest_of(one, packed) != digest_of(one, one.echoed(rows))

@@ -20,7 +20,8 @@ IMAGES = st.integers(1, 8).flatmap(
 )
 
 
-def runs_of(mask: Mask) -> dict[str, object]:
+def runs_of(mask: Mask | None) -> dict[str, object]:
+    assert mask is not None
     runs = [list(run) for run in zip(mask.ids.tolist(), mask.lengths.tolist(), strict=True)]
     return {"shape": list(mask.shape), "runs": runs}
 
@@ -55,10 +56,14 @@ def test_scores_of_pixels_are_their_best_class():
     ids = np.array([[[0, 1], [2, 2]]])
     task = Segmentation(["a", "b", "c"])
     (of_ids,), (of_scores,) = task.pack(ids), task.pack(np.eye(3)[ids])
-    (one,) = Segmentation(["off", "on"]).pack(np.array([[[[0.4], [0.6]]]]))
+    one_score = np.array([[[[0.4], [0.6]]]])
+    (one,) = Segmentation(["off", "on"]).pack(one_score)
+    (logits,) = Segmentation(["off", "on"], threshold=0.6, are_logits=True).pack(one_score)
 
     assert runs_of(of_ids) == runs_of(of_scores)
     assert runs_of(one) == {"shape": [1, 2], "runs": [[0, 1], [1, 1]]}
+    # 0.4 and 0.6 are 0.599 and 0.646.
+    assert runs_of(one) == runs_of(logits)
 
 
 @given(IMAGES, IMAGES)
@@ -95,6 +100,14 @@ def test_pixels_that_are_none_are_refused_before_anything_is_allocated(label: ob
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_noise_that_no_label_could_bring_back_has_no_token():
+    noise = np.indices((2_048, 1_024)).sum(axis=0) % 2
+
+    assert [None] == Segmentation(["a", "b"]).pack(noise[None])
+    with pytest.raises(LabelError, match="runs"):
+        read_mask(noise.tolist())
 
 
 def test_large_image_of_one_run_takes_no_memory():

@@ -15,7 +15,9 @@ from exporter.quality.segments import Segments
 from exporter.quality.sums import Sums
 from exporter.quality.task import Task
 
-DECLARED = {"country": ("de", "at"), "plan": ("a", "b"), "age": ("39", "0.1", "true")}
+DECLARED = {
+    "country": ("de", "at"), "plan": ("a", "b"), "age": ("39", "0.1", "true", "123456789.5"),
+}  # fmt: skip
 NAMES = st.sampled_from(["country", "plan", "age", "x", ""])
 
 
@@ -56,6 +58,8 @@ def test_inputs_say_what_a_header_cannot():
     assert [at | {"plan": "a", "age": "39"}, at | {"age": "0.1"}, at, at] == found
     truths = segments(age=("x", None)).of_rows({}, {"x": np.array([True, False])}, 2)
     assert [{"age": "true"}, {}] == truths
+    doubles = segments(age=("x", None)).of_rows({}, {"x": np.array([123456789.5, 0.1])}, 2)
+    assert [{"age": "123456789.5"}, {"age": "0.1"}] == doubles
 
 
 @pytest.mark.parametrize(
@@ -88,8 +92,8 @@ def test_errors_are_added_and_tasks_without_have_none():
     segments(Ranking()).declare(without)
 
     assert 2 == sums.total("segment_absolute_error_sum_total", key="country", segment="de")
-    # Three values of age, two of the others, and what is none of them.
-    assert 10 == series(with_errors)["segment_absolute_error_sum_total"]
+    # Four values of age, two of the others, and what is none of them.
+    assert 11 == series(with_errors)["segment_absolute_error_sum_total"]
     assert "segment_absolute_error_sum_total" not in series(without)
 
 

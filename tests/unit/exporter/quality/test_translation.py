@@ -102,6 +102,18 @@ def test_outputs_are_texts_and_those_too_long_have_no_token():
         np.array([["é".encode()], [b"b"], [b"x" * 5_001]], dtype=object)
     )
     assert task.canonical("ab") != task.canonical("a")
+    assert task.canonical("?") != task.canonical("\ud800")
+
+
+@pytest.mark.parametrize("prediction", ["é", ["é"], {"b64": "w6k="}])
+def test_text_comes_back_in_any_form_of_a_reply(prediction: object):
+    assert "é" == Translation().echoed(prediction)
+
+
+@pytest.mark.parametrize("prediction", [None, 1, [], ["a", "b"], {"b64": "é"}, {"b64": 1}, {}])
+def test_what_is_no_text_is_refused(prediction: object):
+    with pytest.raises(LabelError):
+        Translation().echoed(prediction)
 
 
 def test_texts_are_not_kept():
