@@ -32,6 +32,9 @@ def checked(scores: Scores, *, sums_to_one: bool = False) -> Scores:
 
     Raises ScoreError when one lies outside by more than rounding, or a row's sum is not 1.
     """
+    if len(scores) == 1 and _are_probabilities(scores.tolist()[0], sums_to_one=sums_to_one):
+        # A token of one row is a part of every prediction, and NumPy's calls are most of its cost.
+        return scores.astype(np.float32).astype(np.float64)
     if scores.size and (scores.min() < -TOLERANCE or scores.max() > 1 + TOLERANCE):
         worst = scores.flat[np.abs(scores - 0.5).argmax()]
         raise ScoreError(f"score {worst:g} is no probability; logits are to be declared as such")
@@ -42,6 +45,14 @@ def checked(scores: Scores, *, sums_to_one: bool = False) -> Scores:
     # As tokens carry them, so that a label is judged by the very numbers that were predicted.
     clipped = np.minimum(np.maximum(scores, 0.0), 1.0)  # np.clip takes several times as long
     return clipped.astype(np.float32).astype(np.float64)
+
+
+def _are_probabilities(row: float | list[float], *, sums_to_one: bool) -> bool:
+    """Return whether a row's scores need no more than a look."""
+    if isinstance(row, float):
+        return 0 <= row <= 1
+    is_whole = not sums_to_one or abs(sum(row) - 1) <= SUM_TOLERANCE
+    return bool(row) and is_whole and min(row) >= 0 and max(row) <= 1
 
 
 def packed(values: NDArray[Any]) -> list[float]:

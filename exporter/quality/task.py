@@ -81,9 +81,10 @@ def packed_rows(
 
     Tokens carry float32, in which large numbers are not.
     """
-    is_finite = finite_rows(_as_in_tokens(outputs))
-    if is_finite.all():
+    finite = np.isfinite(_as_in_tokens(outputs))
+    if finite.all():
         return list(pack(outputs))
+    is_finite = finite.all(axis=tuple(range(1, outputs.ndim)))
     values = iter(pack(outputs[is_finite]))
     return [next(values) if is_good else None for is_good in is_finite]
 
