@@ -261,6 +261,8 @@ FIGURES = {
         "edits of words for each word of the references",
         "S[word_edits_total] / (S[reference_words_total] > 0)",
     ),
+    "labels": Figure((), "labels counted", "N"),
+    "feature_rows": Figure(("feature",), "values that have a bin", "ROWS"),
     "coverage": Figure((), "labels for each predicted row", "N / S[rows_total]"),
     "accuracy_poststratified": Figure(
         (),

@@ -1,85 +1,320 @@
-"""Is the service well: traffic, failures, latency by phase, batching and saturation."""
+"""The dashboard that asks: is it well, for whom not, since when."""
 
-from grafana.model import Dashboard, Panel, Target
+from grafana.model import Dashboard, Panel, Row, Target
 
-# Every selector is narrowed by the dashboard's variables.
-SCOPE = 'job=~"$job", instance=~"$instance", model=~"$model"'
-RATE = "[$__rate_interval]"
-
-
-def _quantile(share: float) -> Target:
-    rate = f"rate(inferometer_request_duration_seconds_bucket{{{SCOPE}}}{RATE})"
-    return Target(f"histogram_quantile({share}, sum by (le) ({rate}))", f"p{100 * share:.0f}")
-
-
-OVERVIEW = Dashboard(
-    "overview",
-    "Inferometer: overview",
+_NOW = Row(
+    "Now",
     (
         Panel(
-            "Requests by status",
-            "Prediction requests a second by HTTP status. 5xx are the server's fault, but for 501.",
+            "Requests",
+            "stat",
             "reqps",
+            "Prediction requests answered, failures included.",
             (
                 Target(
-                    f"sum by (code) (rate(inferometer_requests_total{{{SCOPE}}}{RATE}))", "{{code}}"
+                    "sum(rate(inferometer_request_duration_seconds_count{S}[RI])) or on () MARK",
+                    "",
+                    "v0vvv!",
                 ),
             ),
         ),
         Panel(
-            "Failures by reason",
-            "Requests that were not answered with a prediction. queue_full: add replicas. "
-            "invalid_input: look at the callers. model_error, internal: look at the log.",
+            "Server errors",
+            "stat",
+            "percentunit",
+            "Share of valid requests that failed, missed deadlines included.",
+            (
+                Target(
+                    'sum(rate(inferometer_request_duration_seconds_count{S, outcome="server_error"}[RI])) / (sum(rate(inferometer_request_duration_seconds_count{S, outcome=~"ok|server_error"}[RI])) > 0) or on () MARK',
+                    "",
+                    "vxvvv!",
+                ),
+            ),
+            thresholds=((0.001, "orange"), (0.01, "red")),
+        ),
+        Panel(
+            "p99 latency",
+            "stat",
+            "s",
+            "An estimate: true to one bucket.",
+            (
+                Target(
+                    "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) or on () MARK",
+                    "p99",
+                    "vnvvv!",
+                ),
+            ),
+        ),
+        Panel(
+            "Goodput",
+            "stat",
             "reqps",
+            "Answered well within $threshold.",
             (
                 Target(
-                    f"sum by (reason) (rate(inferometer_request_failures_total{{{SCOPE}}}{RATE}))"
-                    " > 0",
-                    "{{reason}}",
+                    'sum(rate(inferometer_request_duration_seconds_bucket{S, outcome="ok", le="$threshold"}[RI])) or on () MARK',
+                    "",
+                    "v0vvv!",
                 ),
             ),
         ),
         Panel(
-            "Request duration",
-            "Quantiles of the whole request, failures included.",
-            "s",
-            (_quantile(0.5), _quantile(0.9), _quantile(0.99)),
-        ),
-        Panel(
-            "Where the time goes",
-            "Mean seconds a request spends in each phase; they add up to its mean duration. queue "
-            "grows when the device is busy, parse and render when the front-ends are.",
-            "s",
+            "Replicas ready, expected",
+            "stat",
+            "none",
+            "A replica counts when every selected model has a ready version.",
             (
                 Target(
-                    f"sum by (phase) (rate(inferometer_request_phase_seconds_sum{{{SCOPE}}}{RATE}))"
-                    " / on () group_left () "
-                    f"(sum(rate(inferometer_request_duration_seconds_count{{{SCOPE}}}{RATE})) > 0)",
-                    "{{phase}}",
+                    'count(min by (instance) (max by (instance, model) (inferometer_model_state{SM, state="ready"})) == 1) or vector(0)',
+                    "ready",
+                    "vvvv00",
+                ),
+                Target("count(up{SI}) or vector(0)", "expected", "vvvvvv"),
+            ),
+        ),
+        Panel(
+            "Unreachable targets",
+            "stat",
+            "none",
+            "Targets whose last scrape failed.",
+            (Target("count(up{SI} == 0) or vector(0)", "", "00000v"),),
+            thresholds=((1.0, "red"),),
+        ),
+        Panel(
+            "Firing alerts",
+            "stat",
+            "none",
+            "All severities, all jobs.",
+            (
+                Target(
+                    'count(ALERTS{alertname=~"Inferometer.*", alertstate="firing"}) or vector(0)',
+                    "",
+                    "v0vvvv",
+                ),
+            ),
+            thresholds=((1.0, "red"),),
+        ),
+    ),
+)
+
+_SLO = Row(
+    "SLO",
+    (
+        Panel(
+            "Error budget left, 30 days",
+            "bar gauge",
+            "percentunit",
+            "Below 0 the objective of the last 30 days is missed; what counts: head of rules.yml.",
+            (
+                Target(
+                    "1 - job_model:inferometer_slo_bad:ratio30d{R} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)",
+                    "{{model}} {{slo}}",
+                    "v-vvvv",
                 ),
             ),
         ),
         Panel(
-            "Rows a batch",
-            "Mean real rows of a device call. Near 1 under load means that rows do not gather.",
-            "short",
+            "Burn rate, availability",
+            "timeseries",
+            "none",
+            "1 uses the budget up in 30 days; lines at 1, 3, 6, 14.4.",
             (
                 Target(
-                    f"sum by (model) (rate(inferometer_batch_rows_sum{{{SCOPE}}}{RATE}))"
-                    " / "
-                    f"(sum by (model) (rate(inferometer_batch_rows_count{{{SCOPE}}}{RATE})) > 0)",
+                    'job_model:inferometer_slo_bad:ratio5m{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 5m",
+                    "v-vvvv",
+                ),
+                Target(
+                    'job_model:inferometer_slo_bad:ratio1h{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 1h",
+                    "v-vvvv",
+                ),
+                Target(
+                    'job_model:inferometer_slo_bad:ratio6h{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 6h",
+                    "v-vvvv",
+                ),
+                Target(
+                    'job_model:inferometer_slo_bad:ratio3d{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 3d",
+                    "v-vvvv",
+                ),
+            ),
+            thresholds=((1.0, "orange"), (14.4, "red")),
+        ),
+        Panel(
+            "Burn rate, latency",
+            "timeseries",
+            "none",
+            "The same for the latency objective.",
+            (
+                Target(
+                    'job_model:inferometer_slo_bad:ratio5m{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 5m",
+                    "v-vvvv",
+                ),
+                Target(
+                    'job_model:inferometer_slo_bad:ratio1h{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 1h",
+                    "v-vvvv",
+                ),
+                Target(
+                    'job_model:inferometer_slo_bad:ratio6h{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    "{{model}} 6h",
+                    "v-vvvv",
+                ),
+            ),
+            thresholds=((1.0, "orange"), (14.4, "red")),
+        ),
+        Panel(
+            "Answered within $threshold",
+            "timeseries",
+            "percentunit",
+            "Failures and missed deadlines are late answers.",
+            (
+                Target(
+                    'sum by (model) (rate(inferometer_request_duration_seconds_bucket{S, outcome="ok", le="$threshold"}[RI])) / (sum by (model) (rate(inferometer_request_duration_seconds_count{S, outcome=~"ok|server_error"}[RI])) > 0)',
                     "{{model}}",
+                    "v-vvv-",
                 ),
-            ),
-        ),
-        Panel(
-            "Queue",
-            "Rows waiting, and how many may wait. At the limit requests are refused with 503.",
-            "short",
-            (
-                Target(f"sum(inferometer_queue_rows{{{SCOPE}}})", "waiting"),
-                Target(f"sum(inferometer_queue_limit_rows{{{SCOPE}}})", "limit"),
             ),
         ),
     ),
+)
+
+_TRAFFIC = Row(
+    "Traffic",
+    (
+        Panel(
+            "Requests by status",
+            "timeseries",
+            "reqps",
+            "By HTTP status. 5xx are the server's fault, but for 501; Failures by reason tells why.",
+            (
+                Target(
+                    "sum by (code) (rate(inferometer_requests_total{S}[RI]))", "{{code}}", "v0vvv-"
+                ),
+            ),
+            is_stacked=True,
+        ),
+        Panel(
+            "Failures by reason",
+            "timeseries",
+            "reqps",
+            "Why, in the words of the API.",
+            (
+                Target(
+                    "sum by (reason) (rate(inferometer_request_failures_total{S}[RI]))",
+                    "{{reason}}",
+                    "v0vvv-",
+                ),
+            ),
+            is_stacked=True,
+        ),
+        Panel(
+            "Latency",
+            "timeseries",
+            "s",
+            "P50, p95, p99 and mean; points are traced requests.",
+            (
+                Target(
+                    "histogram_quantile(0.5, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
+                    "p50",
+                    "vnvvv-",
+                ),
+                Target(
+                    "histogram_quantile(0.95, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
+                    "p95",
+                    "vnvvv-",
+                ),
+                Target(
+                    "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
+                    "p99",
+                    "vnvvv-",
+                ),
+                Target(
+                    "sum(rate(inferometer_request_duration_seconds_sum{S}[RI])) / (sum(rate(inferometer_request_duration_seconds_count{S}[RI])) > 0)",
+                    "mean",
+                    "v-vvv-",
+                ),
+            ),
+            has_exemplars=True,
+        ),
+        Panel(
+            "Rows",
+            "timeseries",
+            "short",
+            "Rows (instances) predicted per second.",
+            (
+                Target(
+                    "sum by (model) (rate(inferometer_rows_total{S}[RI]))", "{{model}}", "v0vvv-"
+                ),
+            ),
+        ),
+    ),
+)
+
+_MODELS = Row(
+    "Models",
+    (
+        Panel(
+            "Models",
+            "table",
+            "none",
+            "One row per version; opens latency and quality.",
+            (
+                Target(
+                    "sum by (model, version) (rate(inferometer_request_duration_seconds_count{S}[$__range]))",
+                    "requests",
+                    "v0vvv-",
+                    unit="reqps",
+                ),
+                Target(
+                    "histogram_quantile(0.99, sum by (model, version, le) (rate(inferometer_request_duration_seconds_bucket{S}[$__range])))",
+                    "p99",
+                    "vnvvv-",
+                    unit="s",
+                ),
+                Target(
+                    "sum by (model, version) (increase(inferometer_request_failures_total{S}[$__range]))",
+                    "failures",
+                    "v0vvv-",
+                    unit="short",
+                ),
+                Target(
+                    "1000 * max by (model, version) (inferometer_model_loaded_timestamp_seconds{S})",
+                    "loaded",
+                    "vvvv--",
+                    unit="dateTimeAsIso",
+                ),
+                Target(
+                    "max by (model, version, state) (inferometer_model_state{S}) == 1",
+                    "state",
+                    "vvvv--",
+                    unit="none",
+                ),
+            ),
+            link="quality",
+        ),
+        Panel(
+            "Alerts",
+            "table",
+            "none",
+            "Each opens its runbook section.",
+            (
+                Target(
+                    'ALERTS{alertname=~"Inferometer.*", alertstate="firing"}', "firing", "v-vvvv"
+                ),
+            ),
+            absent="none fires",
+        ),
+    ),
+)
+
+OVERVIEW = Dashboard(
+    "overview",
+    "Inferometer: overview and SLO",
+    "Is it well, for whom not, since when?",
+    (_NOW, _SLO, _TRAFFIC, _MODELS),
+    variables=("job", "instance", "model", "version", "threshold", "filters"),
 )

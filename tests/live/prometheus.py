@@ -10,18 +10,28 @@ import requests
 
 
 @contextmanager
-def prometheus(folder: Path, target: str, *features: str) -> Iterator[str]:
+def prometheus(
+    folder: Path, target: str, *features: str, rules: Path | None = None
+) -> Iterator[str]:
     """Run a real Prometheus that scrapes `target` each second; yield its URL.
 
-    There may be several targets, with commas between.
+    There may be several targets, with commas between; `job=target` is of a job of its own. `rules`
+    is a folder of rules.
     """
-    targets = ", ".join(f"'{each}'" for each in target.split(","))
+    jobs: dict[str, list[str]] = {}
+    for each in target.split(","):
+        job, _, address = each.rpartition("=")
+        jobs.setdefault(job or "inferometer", []).append(address)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
         "scrape_configs:\n"
-        f"  - {{job_name: inferometer, static_configs: [{{targets: [{targets}]}}]}}\n"
+        + "".join(
+            f"  - {{job_name: {job}, static_configs: [{{targets: {addresses}}}]}}\n"
+            for job, addresses in jobs.items()
+        )
+        + f"rule_files: [{'' if rules is None else f'{rules}/*.yml'}]\n"
     )
     process = subprocess.Popen(
         [

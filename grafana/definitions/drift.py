@@ -1,0 +1,248 @@
+"""The dashboard that asks: do inputs and answers still look like the reference profile."""
+
+from grafana.model import Dashboard, Panel, Row, Target
+
+_NOW = Row(
+    "Now",
+    (
+        Panel(
+            "Worst input",
+            "stat",
+            "none",
+            "PSI over a day; 0.2 alerts. Absent: no reference profile.",
+            (
+                Target(
+                    'max(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}) or on () MARK',
+                    "PSI",
+                    "vxvvx!",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+            thresholds=((0.1, "orange"), (0.2, "red")),
+        ),
+        Panel(
+            "Rows judged",
+            "stat",
+            "short",
+            "Below 500 nothing is judged.",
+            (
+                Target(
+                    "min(job_model_version_feature:inferometer_feature_rows:1d{RV}) or on () MARK",
+                    "",
+                    "v0vvvv",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "Reference profile",
+            "table",
+            "none",
+            "Two hashes for one version: figures are wrong; refused: why it is not used.",
+            (
+                Target("inferometer_reference_info{S}", "in use", "vvvv--"),
+                Target("max by (model, version) (inferometer_reference_rows{S})", "rows", "vvvv--"),
+                Target(
+                    "max by (model, version, reason) (inferometer_reference_refused{S}) == 1",
+                    "refused",
+                    "------",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "Inputs",
+            "table",
+            "none",
+            "Opens the input below.",
+            (
+                Target(
+                    "job_model_version_feature:inferometer_psi:1d{RV}", "PSI", "v-vv--", unit="none"
+                ),
+                Target(
+                    "job_model_version_feature:inferometer_psi_noise:1d{RV}",
+                    "noise",
+                    "v-vv--",
+                    unit="none",
+                ),
+                Target(
+                    "job_model_version_feature:inferometer_feature_invalid:ratio5m{RV}",
+                    "invalid",
+                    "v-vvvv",
+                    unit="percentunit",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+            link="drift",
+        ),
+    ),
+)
+
+_OVER_TIME = Row(
+    "Over time",
+    (
+        Panel(
+            "PSI of inputs",
+            "timeseries",
+            "none",
+            "Ten worst, over a day.",
+            (
+                Target(
+                    'topk(10, job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"})',
+                    "{{model}} {{version}} {{feature}}",
+                    "v-vvv-",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "PSI of predictions and scores",
+            "timeseries",
+            "none",
+            "The model answers differently.",
+            (
+                Target(
+                    'topk(20, job_model_version_feature:inferometer_psi:1d{RV, feature=~"__.*"})',
+                    "{{model}} {{version}} {{feature}}",
+                    "v-vvv-",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "PSI over three times its noise",
+            "timeseries",
+            "none",
+            "Below 1 it may be chance.",
+            (
+                Target(
+                    "topk(10, job_model_version_feature:inferometer_psi:1d{RV} / (3 * job_model_version_feature:inferometer_psi_noise:1d{RV}))",
+                    "{{model}} {{version}} {{feature}}",
+                    "v-vvv-",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "State of inputs",
+            "status history",
+            "none",
+            "Green, orange from 0.1, red from 0.2.",
+            (
+                Target(
+                    "topk(20, max by (feature) (job_model_version_feature:inferometer_psi:1d{RV}))",
+                    "{{feature}}",
+                    "v-vvv-",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+            thresholds=((0.1, "orange"), (0.2, "red")),
+        ),
+    ),
+)
+
+_ONE_WINDOW = Row(
+    "One window",
+    (
+        Panel(
+            "PSI over $window",
+            "bar gauge",
+            "none",
+            "From raw counters: exact for any window.",
+            (
+                Target(
+                    "topk(20, fig(psi))",
+                    "{{model}} {{version}} {{feature}}",
+                    "v-vv--",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "Other distances over $window",
+            "table",
+            "none",
+            "Jensen-Shannon (base 2), total variation, chi-squared.",
+            (
+                Target(
+                    "fig(js)",
+                    "Jensen-Shannon",
+                    "v-vv--",
+                ),
+                Target(
+                    "fig(total_variation)",
+                    "total variation",
+                    "v-vv--",
+                ),
+                Target(
+                    "fig(chi2)",
+                    "chi-squared",
+                    "v-vv--",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+        Panel(
+            "Shares of $feature",
+            "bar chart",
+            "percentunit",
+            "Now and in the profile.",
+            (
+                Target(
+                    'sum by (bin) (increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) / on () group_left () (sum(increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) > 0)',
+                    "now",
+                    "v-vvv-",
+                ),
+                Target(
+                    'max by (bin) (inferometer_reference_bin_share{S, feature="$feature"})',
+                    "profile",
+                    "vvvv--",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+    ),
+)
+
+_HEALTH = Row(
+    "Health",
+    (
+        Panel(
+            "Invalid values by reason",
+            "timeseries",
+            "short",
+            "A pipeline that broke shows here first.",
+            (
+                Target(
+                    "sum by (reason) (rate(inferometer_feature_invalid_total{S}[RI]))",
+                    "{{reason}}",
+                    "v0vvv-",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+            is_stacked=True,
+        ),
+        Panel(
+            "Inputs most often invalid",
+            "timeseries",
+            "percentunit",
+            "Values that are missing, not finite, out of range or unseen, as a share of the rows.",
+            (
+                Target(
+                    "topk(10, job_model_version_feature:inferometer_feature_invalid:ratio5m{RV})",
+                    "{{model}} {{version}} {{feature}}",
+                    "v-vvvv",
+                ),
+            ),
+            absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+        ),
+    ),
+)
+
+DRIFT = Dashboard(
+    "drift",
+    "Inferometer: drift",
+    "Do inputs and answers still look like the reference profile?",
+    (_NOW, _OVER_TIME, _ONE_WINDOW, _HEALTH),
+    variables=("job", "instance", "model", "version", "window", "feature", "filters"),
+)

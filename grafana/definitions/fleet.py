@@ -1,0 +1,308 @@
+"""The dashboard that asks: many replicas, their price, and whether the measuring works."""
+
+from grafana.model import Dashboard, Panel, Row, Target
+
+_FLEET = Row(
+    "Fleet",
+    (
+        Panel(
+            "Replicas by version",
+            "timeseries",
+            "short",
+            "A rollout is two lines crossing.",
+            (
+                Target(
+                    'count by (model, version) (inferometer_model_state{S, state="ready"} == 1)',
+                    "{{model}} {{version}}",
+                    "vvvvv-",
+                ),
+            ),
+        ),
+        Panel(
+            "p99 over replicas",
+            "timeseries",
+            "s",
+            "Slowest, median, fastest.",
+            (
+                Target(
+                    "max(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "slowest",
+                    "vnvvv-",
+                ),
+                Target(
+                    "quantile(0.5, histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "median",
+                    "vnvvv-",
+                ),
+                Target(
+                    "min(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "fastest",
+                    "vnvvv-",
+                ),
+            ),
+        ),
+        Panel(
+            "Imbalance",
+            "timeseries",
+            "none",
+            "Busiest over mean; 1 is even.",
+            (
+                Target(
+                    "max(sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) / (avg(sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) > 0)",
+                    "busiest over mean",
+                    "v-vvv-",
+                ),
+            ),
+        ),
+        Panel(
+            "Busiest replicas",
+            "table",
+            "reqps",
+            "Requests a second of the ten busiest; a row opens that replica.",
+            (
+                Target(
+                    "topk(10, sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[$__range])))",
+                    "requests",
+                    "v0vvv-",
+                ),
+            ),
+            link="overview",
+        ),
+        Panel(
+            "Load time by step",
+            "table",
+            "s",
+            "Slowest replica; failed loads.",
+            (
+                Target(
+                    "max by (model, version, step) (inferometer_model_load_seconds{S})",
+                    "seconds",
+                    "vvvv--",
+                    unit="s",
+                ),
+                Target(
+                    "sum by (model) (increase(inferometer_model_load_failures_total{SM}[$__range]))",
+                    "failed loads",
+                    "00000-",
+                    unit="short",
+                ),
+            ),
+        ),
+        Panel(
+            "Models",
+            "table",
+            "none",
+            "Format, signature, task, size.",
+            (
+                Target("inferometer_model_info{S}", "format", "vvvv--", unit="none"),
+                Target(
+                    "max by (model, version) (inferometer_model_parameters{S})",
+                    "parameters",
+                    "vvvv--",
+                    unit="short",
+                ),
+                Target(
+                    "max by (model, version) (inferometer_model_size_bytes{S})",
+                    "size",
+                    "vvvv--",
+                    unit="bytes",
+                ),
+            ),
+        ),
+    ),
+)
+
+_COST = Row(
+    "Cost",
+    (
+        Panel(
+            "Cost of 1,000 good answers",
+            "stat",
+            "currencyUSD",
+            "Replicas × price ÷ answers.",
+            (
+                Target(
+                    '1000 * count(up{SI} == 1) * $cost / 3600 / (sum(rate(inferometer_request_duration_seconds_count{S, outcome="ok"}[$__range])) > 0) or on () MARK',
+                    "",
+                    "vxvvv!",
+                ),
+            ),
+        ),
+        Panel(
+            "Energy of 1,000 rows",
+            "stat",
+            "joule",
+            "GPUs only; absent without GPU or traffic.",
+            (
+                Target(
+                    "1000 * job:inferometer_gpu_energy_per_row_joules:ratio5m{RJ} or on () MARK",
+                    "{{job}}",
+                    "vxxvv!",
+                ),
+            ),
+        ),
+        Panel(
+            "GPU-hours idle",
+            "stat",
+            "h",
+            "Paid for, not used, over the range.",
+            (
+                Target(
+                    "sum(max by (gpu_uuid) (1 - clamp_max(avg_over_time(inferometer_gpu_utilization_ratio{SI}[$__range]), 1))) * $__range_s / 3600 or on () GMARK",
+                    "",
+                    "vvxvv!",
+                ),
+            ),
+        ),
+        Panel(
+            "Headroom",
+            "timeseries",
+            "percentunit",
+            "Of the busiest device; below 0.05 alerts.",
+            (
+                Target(
+                    "1 - max by (job) (sum by (job, instance, device) (rate(inferometer_device_busy_seconds_total{SI}[RI])))",
+                    "{{job}}",
+                    "vvvvv-",
+                ),
+            ),
+        ),
+    ),
+)
+
+_EXPORTER = Row(
+    "Exporter",
+    (
+        Panel(
+            "Targets up",
+            "timeseries",
+            "percentunit",
+            "Share of replicas that answer.",
+            (Target("sum by (job) (up{SI}) / count by (job) (up{SI})", "{{job}}", "vvvvv0"),),
+        ),
+        Panel(
+            "Collectors",
+            "table",
+            "none",
+            "Of each collector the worst replica. 0: it fails, and its panels are empty.",
+            (
+                Target(
+                    "min by (collector) (inferometer_collector_success{SI})",
+                    "success",
+                    "vvvvv-",
+                    unit="none",
+                ),
+                Target(
+                    "max by (collector) (inferometer_collector_duration_seconds{SI})",
+                    "duration",
+                    "vvvvv-",
+                    unit="s",
+                ),
+            ),
+        ),
+        Panel(
+            "Series by replica",
+            "timeseries",
+            "short",
+            "Largest, budget, as Prometheus counts.",
+            (
+                Target("max(inferometer_exporter_series{SI})", "largest", "vvvvv-"),
+                Target(
+                    "1500 * max(count by (instance) (inferometer_model_info{SI}))",
+                    "budget",
+                    "vvvvv-",
+                ),
+                Target(
+                    "max(scrape_samples_post_metric_relabeling{SI})",
+                    "as Prometheus counts",
+                    "vvvvv0",
+                ),
+            ),
+        ),
+        Panel(
+            "Folded label values",
+            "timeseries",
+            "short",
+            "Counted under `__other__`.",
+            (
+                Target(
+                    "topk(20, sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range])) > 0)",
+                    "{{family}}",
+                    "------",
+                ),
+            ),
+            absent="none: every series has its own row",
+        ),
+        Panel(
+            "Scrape",
+            "timeseries",
+            "s",
+            "As Prometheus sees it, and what merging and writing take of it.",
+            (
+                Target("max(scrape_duration_seconds{SI})", "whole", "vvvvvv"),
+                Target("max(inferometer_exporter_merge_seconds{SI})", "merging", "vvvvv-"),
+                Target("max(inferometer_exporter_render_seconds{SI})", "writing", "vvvvv-"),
+            ),
+        ),
+        Panel(
+            "Blocks and processes",
+            "timeseries",
+            "short",
+            "Blocks above processes: the dead are not folded.",
+            (
+                Target("max(inferometer_exporter_blocks{SI})", "blocks", "vvvvv-"),
+                Target("max(sum by (instance) (inferometer_processes{SI}))", "processes", "vvvvv-"),
+            ),
+        ),
+        Panel(
+            "Files and families left out",
+            "timeseries",
+            "short",
+            "Files of the store that are not read, and families that two processes define otherwise.",
+            (
+                Target(
+                    "sum by (reason) (inferometer_exporter_skipped_files{SI})",
+                    "{{reason}}",
+                    "00000-",
+                ),
+                Target(
+                    "max(inferometer_exporter_conflicting_families{SI})", "conflicting", "00000-"
+                ),
+            ),
+        ),
+        Panel(
+            "Status against reasons",
+            "timeseries",
+            "reqps",
+            "0, or the counters contradict each other.",
+            (
+                Target(
+                    'sum(rate(inferometer_requests_total{S, code=~"5..|408", code!="501"}[RI])) - sum(rate(inferometer_request_failures_total{S, reason!~"invalid_input|unknown_model|unknown_version|too_large"}[RI]))',
+                    "difference",
+                    "*0***-",
+                ),
+            ),
+        ),
+        Panel(
+            "Builds",
+            "table",
+            "none",
+            "Replicas of each build of the server. Two rows are a roll-out, or one that stopped.",
+            (
+                Target(
+                    "count by (version, python, tensorflow) (inferometer_build_info{SI})",
+                    "replicas",
+                    "vvvvv-",
+                ),
+            ),
+        ),
+    ),
+)
+
+FLEET = Dashboard(
+    "fleet",
+    "Inferometer: fleet, cost and exporter",
+    "Many replicas, their price, and whether the measuring works?",
+    (_FLEET, _COST, _EXPORTER),
+    variables=("job", "instance", "model", "version", "cost", "filters"),
+)

@@ -1,0 +1,475 @@
+"""The dashboard that asks: what the device does meanwhile."""
+
+from grafana.model import Dashboard, Panel, Row, Target
+
+_STATE = Row(
+    "State",
+    (
+        Panel(
+            "GPUs",
+            "stat",
+            "none",
+            "0: no driver or library, which is no failure.",
+            (Target("sum(inferometer_gpu_devices{SI}) or vector(-2)", "", "vv0vv!"),),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Age of the readings",
+            "stat",
+            "s",
+            "Readings older than three intervals are dropped.",
+            (
+                Target(
+                    "time() - min(inferometer_gpu_last_success_timestamp_seconds{SI}) or on () GMARK",
+                    "",
+                    "vvxvv!",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Collector stuck",
+            "stat",
+            "none",
+            "1: a driver call hangs; serving goes on.",
+            (
+                Target(
+                    "max(inferometer_gpu_collect_stuck{SI} and on (instance) inferometer_gpu_devices{SI} > 0) or on () GMARK",
+                    "",
+                    "00x00!",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+            thresholds=((1.0, "red"),),
+        ),
+        Panel(
+            "Devices",
+            "table",
+            "none",
+            "One row per GPU or MIG instance; visible: used by this server.",
+            (
+                Target("inferometer_gpu_info{SG}", "device", "vv-vv-"),
+                Target("inferometer_gpu_up{SG}", "answers", "vv-vv-"),
+                Target("inferometer_gpu_visible{SG}", "visible", "vv-vv-"),
+                Target("inferometer_gpu_processes{SG}", "processes", "**-**-"),
+                Target("inferometer_gpu_performance_state{SG}", "performance state", "**-**-"),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Clocks held back by",
+            "state timeline",
+            "none",
+            "Hw_ reasons are heat or power supply.",
+            (
+                Target(
+                    "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG})",
+                    "{{gpu_uuid}} {{reason}}",
+                    "**-v*-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Time held back",
+            "timeseries",
+            "percentunit",
+            "Share of time, from the driver's counters.",
+            (
+                Target(
+                    "max by (gpu_uuid, reason) (rate(inferometer_gpu_clock_event_seconds_total{SG}[RI]))",
+                    "{{gpu_uuid}} {{reason}}",
+                    "**-v*-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+    ),
+)
+
+_USE = Row(
+    "Use",
+    (
+        Panel(
+            "Busy",
+            "timeseries",
+            "percentunit",
+            "A kernel was resident; memory was read or written. Not work done.",
+            (
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI]))",
+                    "{{gpu_uuid}} computing",
+                    "v0-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_memory_busy_seconds_total{SG}[RI]))",
+                    "{{gpu_uuid}} memory",
+                    "v0-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Utilisation as nvidia-smi shows it",
+            "timeseries",
+            "percentunit",
+            "A glimpse of under a second.",
+            (
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_utilization_ratio{SG})",
+                    "{{gpu_uuid}} computing",
+                    "v0-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_memory_utilization_ratio{SG})",
+                    "{{gpu_uuid}} memory",
+                    "v0-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Work done",
+            "timeseries",
+            "percentunit",
+            "How much of the device works, by its profiling counters: Hopper and newer.",
+            (
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_sm_active_ratio{SG})",
+                    "{{gpu_uuid}} SM active",
+                    "v0-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_sm_occupancy_ratio{SG})",
+                    "{{gpu_uuid}} SM occupancy",
+                    "v0-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_tensor_active_ratio{SG})",
+                    "{{gpu_uuid}} tensor",
+                    "v0-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_dram_active_ratio{SG})",
+                    "{{gpu_uuid}} DRAM",
+                    "v0-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Our share",
+            "timeseries",
+            "percentunit",
+            "By the driver, and by the runner's own clock (real GPU only).",
+            (
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_serving_sm_busy_seconds_total{SG}[RI]))",
+                    "{{gpu_uuid}} driver's",
+                    "*0-**-",
+                ),
+                Target(
+                    'label_replace(sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])), "gpu_uuid", "$1", "device", "(.+)")',
+                    "{{gpu_uuid}} runner's",
+                    "------",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Rows per busy second",
+            "timeseries",
+            "short",
+            "Efficiency: falls when batches are small.",
+            (
+                Target(
+                    "topk(20, sum by (instance) (rate(inferometer_rows_total{SI}[RI])) / on (instance) (sum by (instance) (rate(inferometer_gpu_busy_seconds_total{SG}[RI])) > 0))",
+                    "{{instance}}",
+                    "v--vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+    ),
+)
+
+_MEMORY = Row(
+    "Memory",
+    (
+        Panel(
+            "Memory",
+            "timeseries",
+            "bytes",
+            "Ours, others', driver's, free.",
+            (
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG})",
+                    "{{gpu_uuid}} ours",
+                    "vv-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_other_memory_used_bytes{SG})",
+                    "{{gpu_uuid}} others'",
+                    "00-**-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_memory_reserved_bytes{SG})",
+                    "{{gpu_uuid}} driver's",
+                    "vv-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_memory_free_bytes{SG})",
+                    "{{gpu_uuid}} free",
+                    "vv-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+            is_stacked=True,
+        ),
+        Panel(
+            "Memory used",
+            "timeseries",
+            "percentunit",
+            "TensorFlow may hold more than it needs.",
+            (
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG} / inferometer_gpu_memory_total_bytes{SG})",
+                    "{{gpu_uuid}}",
+                    "vv-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+    ),
+)
+
+_POWER = Row(
+    "Power",
+    (
+        Panel(
+            "Power",
+            "timeseries",
+            "watt",
+            "From the energy counter, measured, limit.",
+            (
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_energy_joules_total{SG}[RI]))",
+                    "{{gpu_uuid}} from energy",
+                    "vv-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_power_watts{SG})",
+                    "{{gpu_uuid}} measured",
+                    "vv-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_power_limit_watts{SG})",
+                    "{{gpu_uuid}} limit",
+                    "vv-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Energy per row",
+            "timeseries",
+            "joule",
+            "Visible GPUs, idle power included.",
+            (Target("job:inferometer_gpu_energy_per_row_joules:ratio5m{RJ}", "{{job}}", "v--vv-"),),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Temperature",
+            "timeseries",
+            "celsius",
+            "With the device's own limits.",
+            (
+                Target(
+                    "max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG})",
+                    "{{gpu_uuid}} {{sensor}}",
+                    "vv-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG})",
+                    "{{gpu_uuid}} limit: {{threshold}}",
+                    "vv-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Clocks",
+            "timeseries",
+            "hertz",
+            "Far below the maximum under load: held back.",
+            (
+                Target(
+                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_hertz{SG})",
+                    "{{gpu_uuid}} {{clock}}",
+                    "vv-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_max_hertz{SG})",
+                    "{{gpu_uuid}} {{clock}} most",
+                    "vv-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Fan",
+            "timeseries",
+            "percentunit",
+            "Absent on passive boards.",
+            (
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG})", "{{gpu_uuid}}", "**-**-"
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+    ),
+)
+
+_LINKS = Row(
+    "Links",
+    (
+        Panel(
+            "PCIe",
+            "timeseries",
+            "Bps",
+            "Bytes over PCIe as the GPU sees them; inputs go there with every batch.",
+            (
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_pcie_transmit_bytes_total{SG}[RI]))",
+                    "{{gpu_uuid}} sent",
+                    "v0-vv-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_pcie_receive_bytes_total{SG}[RI]))",
+                    "{{gpu_uuid}} received",
+                    "v0-vv-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "NVLink",
+            "timeseries",
+            "Bps",
+            "Absent without NVLink.",
+            (
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_transmit_bytes_total{SG}[RI]))",
+                    "{{gpu_uuid}} sent",
+                    "**-**-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_receive_bytes_total{SG}[RI]))",
+                    "{{gpu_uuid}} received",
+                    "**-**-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+    ),
+)
+
+_FAULTS = Row(
+    "Faults",
+    (
+        Panel(
+            "Memory errors, replays",
+            "timeseries",
+            "short",
+            "One uncorrected error is one too many.",
+            (
+                Target(
+                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range]))",
+                    "{{gpu_uuid}} {{severity}}",
+                    "00-v0-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range]))",
+                    "{{gpu_uuid}} PCIe replays",
+                    "00-00-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "Rows remapped",
+            "timeseries",
+            "short",
+            "Pending needs a reset, failed a new GPU.",
+            (
+                Target(
+                    "max by (gpu_uuid, cause) (inferometer_gpu_remapped_rows{SG})",
+                    "{{gpu_uuid}} {{cause}}",
+                    "00-00-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG})",
+                    "{{gpu_uuid}} pending",
+                    "00-00-",
+                ),
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG})",
+                    "{{gpu_uuid}} failed",
+                    "00-00-",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+        Panel(
+            "XID errors",
+            "table",
+            "none",
+            "Number and last time since the exporter started.",
+            (
+                Target(
+                    "max by (gpu_uuid, xid) (inferometer_gpu_xid_errors_total{SG}) > 0",
+                    "errors",
+                    "---v--",
+                    unit="short",
+                ),
+                Target(
+                    "1000 * max by (gpu_uuid, xid) (inferometer_gpu_xid_last_timestamp_seconds{SG})",
+                    "last",
+                    "---v--",
+                    unit="dateTimeAsIso",
+                ),
+            ),
+            absent="none since the exporter started",
+        ),
+        Panel(
+            "Collector",
+            "timeseries",
+            "s",
+            "Duration; errors per second by kind.",
+            (
+                Target(
+                    "topk(20, max by (instance) (inferometer_gpu_collect_duration_seconds{SI}))",
+                    "{{instance}} duration",
+                    "vv-vv-",
+                    unit="s",
+                ),
+                Target(
+                    "sum by (error) (rate(inferometer_gpu_errors_total{SI}[RI]))",
+                    "{{error}} errors",
+                    "000v0-",
+                    unit="ops",
+                ),
+            ),
+            absent="no GPU here, or one that does not tell this",
+        ),
+    ),
+)
+
+GPU = Dashboard(
+    "gpu",
+    "Inferometer: GPU",
+    "What the device does meanwhile?",
+    (_STATE, _USE, _MEMORY, _POWER, _LINKS, _FAULTS),
+    variables=("job", "instance", "model", "version", "gpu", "filters"),
+)

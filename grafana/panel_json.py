@@ -1,0 +1,144 @@
+"""A panel in Grafana's classic JSON, by its kind."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from grafana.layout import Place
+from grafana.model import Panel, Target
+from grafana.scope import written_out
+
+DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+TYPES = {
+    "stat": "stat",
+    "timeseries": "timeseries",
+    "table": "table",
+    "bar gauge": "bargauge",
+    "bar chart": "barchart",
+    "heatmap": "heatmap",
+    "state timeline": "state-timeline",
+    "status history": "status-history",
+}
+# What asks once, for the end of the range.
+ONCE = frozenset(("stat", "table", "bar gauge", "bar chart"))
+# The marks of scope.py, and what a quotient of nothing by nothing is.
+MARKS = {"-1": ("nothing to show", "text"), "-2": ("no target answers", "red")}
+NAN = {"type": "special", "options": {"match": "nan", "result": {"text": "no traffic", "index": 9}}}
+OPTIONS: Mapping[str, dict[str, Any]] = {
+    "stat": {
+        "colorMode": "value",
+        "graphMode": "none",
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "textMode": "auto",
+    },
+    "timeseries": {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    },
+    "table": {"showHeader": True, "cellHeight": "sm"},
+    "bar gauge": {
+        "displayMode": "gradient",
+        "orientation": "horizontal",
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+    },
+    "bar chart": {"xTickLabelRotation": 0, "showValue": "never", "stacking": "none"},
+    "heatmap": {"calculate": False, "yAxis": {"axisPlacement": "left"}, "cellGap": 1},
+    "state timeline": {"mergeValues": True, "showValue": "never"},
+    "status history": {"showValue": "never"},
+}
+
+
+def panel_json(panel: Panel, place: Place, number: int) -> dict[str, Any]:
+    """Return a panel's JSON; `number` is its id."""
+    found: dict[str, Any] = {
+        "id": number,
+        "type": TYPES[panel.kind],
+        "title": panel.title,
+        "description": panel.description,
+        "datasource": DATA_SOURCE,
+        "gridPos": place._asdict(),
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": _units(panel)},
+        "options": OPTIONS[panel.kind],
+        "targets": [_target(panel, target, place) for place, target in enumerate(panel.targets)],
+    }
+    if panel.kind in {"table", "bar chart"}:
+        found["transformations"] = _as_table(panel)
+    return found
+
+
+def _target(panel: Panel, target: Target, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "refId": chr(ord("A") + number),
+        "datasource": DATA_SOURCE,
+        "expr": written_out(target.expression),
+        "legendFormat": target.legend or "__auto",
+        "instant": panel.kind in ONCE,
+        "range": panel.kind not in ONCE,
+    }
+    if panel.kind in {"table", "bar chart"}:
+        found["format"] = "table"
+    if panel.kind == "heatmap":
+        found["format"] = "heatmap"
+    if panel.has_exemplars:
+        found["exemplar"] = True
+    return found
+
+
+def _defaults(panel: Panel) -> dict[str, Any]:
+    found: dict[str, Any] = {"unit": panel.unit, "noValue": panel.absent, "mappings": [NAN]}
+    if panel.kind == "stat":
+        options = {
+            value: {"text": text, "color": color, "index": number}
+            for number, (value, (text, color)) in enumerate(MARKS.items())
+        }
+        found["mappings"] = [{"type": "value", "options": options}, NAN]
+    if panel.thresholds:
+        steps = [{"value": value, "color": color} for value, color in panel.thresholds]
+        found["thresholds"] = {
+            "mode": "absolute",
+            "steps": [{"value": None, "color": "green"}, *steps],
+        }
+        found["color"] = {"mode": "thresholds"}
+    if panel.kind == "timeseries":
+        found["custom"] = {
+            "fillOpacity": 30 if panel.is_stacked else 0,
+            "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
+            "showPoints": "never",
+            "lineWidth": 1,
+        }
+    if panel.link:
+        found["links"] = [_link(panel.link)]
+    return found
+
+
+def _units(panel: Panel) -> list[dict[str, Any]]:
+    """Return the units of a table's columns where they have their own."""
+    return [
+        {
+            "matcher": {"id": "byName", "options": target.legend},
+            "properties": [{"id": "unit", "value": target.unit}],
+        }
+        for target in panel.targets
+        if target.unit
+    ]
+
+
+def _link(slug: str) -> dict[str, object]:
+    """Return a link to another dashboard, with the row's labels and this one's time."""
+    names = {"model": "model", "version": "version", "instance": "instance"}
+    chosen = "&".join(f"var-{name}=${{__data.fields.{label}}}" for name, label in names.items())
+    return {"title": slug, "url": f"/d/inferometer-{slug}?{chosen}&${{__url_time_range}}"}
+
+
+def _as_table(panel: Panel) -> list[dict[str, Any]]:
+    """Return what makes one table of several queries, with their names as the columns'."""
+    letters = [chr(ord("A") + number) for number in range(len(panel.targets))]
+    names = {
+        ("Value" if len(letters) == 1 else f"Value #{letter}"): target.legend
+        for letter, target in zip(letters, panel.targets, strict=True)
+        if target.legend
+    }
+    hidden = {"Time": True, "__name__": True, "job": True}
+    return [
+        {"id": "merge", "options": {}},
+        {"id": "organize", "options": {"excludeByName": hidden, "renameByName": names}},
+    ]

@@ -1,0 +1,67 @@
+"""The abbreviations in which queries are written, and what they stand for.
+
+`{S}` narrows a selector by the dashboard's variables, `{SM}` by all but the version, `{SI}` by job
+and instance, `{SG}` by job, instance and GPU; of recorded series `{R}` by job and model, `{RV}` by
+the version too, `{RJ}` by the job alone. Further matchers follow: `{S, outcome="ok"}`. `[RI]` is
+the rate interval, `[W]` the window that the reader chooses. MARK is -1 where a target answers and
+has nothing to show, -2 where none answers; GMARK is the same for GPUs. `fig(name)` is a figure of
+quality over the window.
+"""
+
+import re
+
+from grafana.figures import FIGURES, Count, expanded
+
+JOB, INSTANCE, MODEL, VERSION, GPU = (
+    f'{name}=~"${variable}"'
+    for name, variable in (
+        ("job", "job"),
+        ("instance", "instance"),
+        ("model", "model"),
+        ("version", "version"),
+        ("gpu_uuid", "gpu"),
+    )
+)
+SCOPES = {
+    "S": (JOB, INSTANCE, MODEL, VERSION),
+    "SM": (JOB, INSTANCE, MODEL),
+    "SI": (JOB, INSTANCE),
+    "SG": (JOB, INSTANCE, GPU),
+    "R": (JOB, MODEL),
+    "RV": (JOB, MODEL, VERSION),
+    "RJ": (JOB,),
+}
+WORDS = {
+    # GMARK before MARK, which is a part of it.
+    "GMARK": "((max(inferometer_gpu_devices{SI}) == 0) - 1 or vector(-2))",
+    "MARK": "(-(max(up{SI}) == 1) or vector(-2))",
+    "[RI]": "[$__rate_interval]",
+    "[W]": "[$window]",
+}
+_SCOPE = re.compile(r"\{(SM|SI|SG|RV|RJ|S|R)((?:, [^}]*)?)\}")
+_FIGURE = re.compile(r"fig\((\w+)\)")
+# What figures are compared with, which is no counter.
+_GAUGE = re.compile(r"(inferometer_reference_(?:bin_share|rows))\)")
+
+
+def written_out(expression: str) -> str:
+    """Return a query as Grafana has it. Raises KeyError for a figure that there is not."""
+    expression = _FIGURE.sub(_figure, expression)
+    for word, text in WORDS.items():
+        expression = expression.replace(word, text)
+    return _SCOPE.sub(_scoped, expression)
+
+
+def _figure(match: re.Match[str]) -> str:
+    found = expanded(FIGURES[match[1]].expression, _increase)
+    return "(" + _GAUGE.sub(r"\1{S})", found) + ")"
+
+
+def _increase(count: Count) -> str:
+    names = ", ".join(("job", "model", "version", *count.labels))
+    more = f", {count.selector[1:-1]}" if count.selector else ""
+    return f"sum by ({names}) (increase(inferometer_{count.metric}{{S{more}}}[W]))"
+
+
+def _scoped(match: re.Match[str]) -> str:
+    return "{" + ", ".join(SCOPES[match[1]]) + match[2] + "}"

@@ -1,0 +1,346 @@
+"""Every query of every panel against real servers and a real Prometheus, in several states.
+
+Each query has a word, one letter for a state, of what is to come of it (`Target.states`):
+
+    v  values, at least one of them not 0      -  nothing
+    0  only zeros                               x  the mark -1: nothing to show
+    n  only NaN                                 !  the mark -2: no target answers
+    *  anything but nothing
+
+The states, in the order of the letters: L a server under load, with two simulated GPUs; I the same
+before its first request; N a server under load without GPUs; G one whose GPUs have faults; K the
+first, whose runner is killed; D the second, which has been killed.
+"""
+
+import contextlib
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import requests
+
+from grafana.classic import COLLECTION
+from grafana.definitions import DASHBOARDS
+from grafana.model import Panel, Target
+from grafana.panel_json import ONCE
+from grafana.promql import filled
+from grafana.scope import written_out
+from tests.live.labels import CATS, KEY, NUMBER, declared
+from tests.live.prometheus import prometheus, query
+from tests.live.servers import Server, clean_environment, descendants, start_server, wait_for
+from tests.live.structures import BOXES, PIXELS, RANKING, TEXTS
+
+STATES = "LINGKD"
+RULES = Path(__file__).parents[2] / "grafana" / "rules"
+RANGE_SECONDS, STEP_SECONDS, WINDOW_SECONDS = 10, 1, 20
+VALUES = {
+    "__rate_interval": "6s", "__range": f"{WINDOW_SECONDS}s", "__range_s": f"{WINDOW_SECONDS}",
+    "window": f"{WINDOW_SECONDS}s", "model": ".+", "version": ".+", "threshold": "0.25",
+    "feature": "age", "gpu": ".+", "cost": "1",
+}  # fmt: skip
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="prometheus is not installed"
+)
+
+
+class Asked(NamedTuple):
+    """A query, and what came of it."""
+
+    where: str
+    expression: str
+    expected: str
+    found: str
+
+
+def targets() -> Iterator[tuple[str, Panel, Target]]:
+    for dashboard in DASHBOARDS:
+        for panel in (COLLECTION, *dashboard.panels):
+            for number, target in enumerate(panel.targets):
+                yield f"{dashboard.slug}/{panel.title}/{number}", panel, target
+
+
+def ask(url: str, panel: Panel, expression: str) -> list[float]:
+    """Return all values that a panel's query gives, as the panel asks it."""
+    now = time.time()
+    if panel.kind in ONCE:
+        path, more = "query", {"time": f"{now}"}
+    else:
+        times = {"start": f"{now - RANGE_SECONDS}", "end": f"{now}", "step": f"{STEP_SECONDS}"}
+        path, more = "query_range", times
+    answer = requests.get(f"{url}/api/v1/{path}", params={"query": expression, **more}, timeout=20)
+    document = answer.json()
+    assert (document["status"], document.get("warnings")) == ("success", None), document
+    return [
+        float(value)
+        for series in document["data"]["result"]
+        for _, value in series.get("values", [series.get("value")])
+    ]
+
+
+def letter_of(values: list[float]) -> str:
+    if not values:
+        return "-"
+    numbers = {value for value in values if not math.isnan(value)}
+    if not numbers:
+        return "n"
+    return {frozenset({0.0}): "0", frozenset({-1.0}): "x", frozenset({-2.0}): "!"}.get(
+        frozenset(numbers), "v"
+    )
+
+
+def wrong(url: str, state: str, job: str, instance: str) -> list[Asked]:
+    """Return the queries of which something else came than is written beside them."""
+    place, found = STATES.index(state), []
+    for where, panel, target in targets():
+        expression = filled(
+            written_out(target.expression), VALUES | {"job": job, "instance": instance}
+        )
+        expected, letter = target.states[place], letter_of(ask(url, panel, expression))
+        if not (letter == expected or (expected == "*" and letter != "-")):
+            found.append(Asked(where, expression, expected, letter))
+    return found
+
+
+def shown(state: str, found: list[Asked]) -> str:
+    lines = [f"{state}: {one.where}: {one.expected} expected, {one.found} found: {one.expression}" for one in found]  # fmt: skip # noqa: E501
+    return "\n".join(lines)
+
+
+# One process for both: most of the time is TensorFlow's import.
+PROFILES = """
+import sys
+from serving.cli import main
+
+for model, data in zip(sys.argv[1::2], sys.argv[2::2]):
+    assert 0 == main(["profile", model, f"--data={data}", "--label=truth"])
+"""
+SEGMENTS = {"segments": {"country": ["de", "at"]}}
+
+
+def profiled(models: Path, folder: Path) -> dict[str, Path]:
+    """Return a classifier and a regression with profiles of rows like those that are sent."""
+    features = {"features": {"x": ["age", "pay"]}}
+    half = declared(models, "half", folder, CATS | SEGMENTS | features)
+    log = declared(models, "log", folder, NUMBER | SEGMENTS)
+    numbers = np.random.default_rng(1).normal(size=(600, 2))
+    lines = [f"{a!r},{b!r},{'cat' if a > b else 'dog'}" for a, b in numbers.tolist()]
+    (folder / "half.csv").write_text("\n".join(["age,pay,truth", *lines]) + "\n")
+    lines = [f"{abs(a)!r},{math.log(abs(a)) + b / 10!r}" for a, b in numbers.tolist()]
+    (folder / "log.csv").write_text("\n".join(["x,truth", *lines]) + "\n")
+    subprocess.run(
+        [sys.executable, "-c", PROFILES, half, folder / "half.csv", log, folder / "log.csv"],
+        env=clean_environment(), check=True, timeout=120,
+    )  # fmt: skip
+    return {"half": half, "log": log}
+
+
+class Load:
+    """Bounded load of all kinds of requests on servers, until it is stopped."""
+
+    def __init__(self, servers: list[Server]) -> None:
+        self._servers = servers
+        self._ends = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(server, seed))
+            for seed, server in enumerate([*servers, *servers])
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, server: Server, seed: int) -> None:
+        numbers = random.Random(seed)
+        session = requests.Session()
+        while not self._ends.wait(0.05):
+            try:
+                self._ask(session, server, numbers)
+            except (requests.RequestException, KeyError):
+                # A server that is being killed; what it answers is not this test's question.
+                session.close()
+
+    def _ask(self, session: requests.Session, server: Server, numbers: random.Random) -> None:
+        rows = [
+            [numbers.gauss(0, 1) + 0.3, numbers.gauss(0, 1)] for _ in range(numbers.randint(1, 8))
+        ]
+        texts = [
+            " ".join(numbers.choices(["the", "cat", "sat", "on", "a", "mat"], k=6)) for _ in rows
+        ]
+        requests_: list[tuple[str, list[Any], Any]] = [
+            ("half", rows, lambda *_: numbers.choice(["cat", "dog"])),
+            ("log", [abs(row[0]) for row in rows], lambda _, found: found + 0.1),
+            ("order", [[1, 4, 2, 3]], lambda *_: {"1": 1}),
+            ("pixels", [[[0, 1], [1, 2]]], lambda *_: [[0, 1], [2, 2]]),
+            (
+                "boxes",
+                [[[0, 0, 9, 9, 0.9, 0]]],
+                lambda *_: [{"box": [0, 0, 9, 8], "class": numbers.choice(["cat", "dog"])}],
+            ),
+            ("text", texts, lambda text, _: text.replace("mat", "hat")),
+        ]
+        model, instances, label = numbers.choice(requests_)
+        kind = numbers.random()
+        if kind < 0.02:
+            session.post(
+                f"{server.url}/v1/models/picky:predict", json={"instances": [13]}, timeout=20
+            )
+        elif kind < 0.05:
+            session.post(
+                f"{server.url}/v1/models/half:predict", json={"instances": [["a"]]}, timeout=20
+            )
+        elif kind < 0.1:
+            session.post(
+                f"{server.url}/v1/models/log:predict", json={"instances": [-1.0]}, timeout=20
+            )
+        elif kind < 0.15:
+            session.post(
+                f"{server.url}/v1/models/nap:predict", json={"instances": [0.3]},
+                headers={"X-Request-Timeout-Ms": "20"}, timeout=20,
+            )  # fmt: skip
+        elif kind < 0.2:
+            data = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
+            session.post(f"{server.url}/v2/models/half/infer", json=data, timeout=20)
+        else:
+            self._label(session, server, (model, instances, label), numbers)
+
+    def _label(
+        self,
+        session: requests.Session,
+        server: Server,
+        kind: tuple[str, list[Any], Any],
+        numbers: random.Random,
+    ) -> None:
+        model, rows, label = kind
+        answer = session.post(
+            f"{server.url}/v1/models/{model}:predict?feedback_tokens=true",
+            json={"instances": rows}, headers={"X-Segment": "country=de"}, timeout=20,
+        ).json()  # fmt: skip
+        items = [
+            {"token": token, "label": label(row, found), **_echo(model, row, found)}
+            for token, row, found in zip(
+                answer["feedback_tokens"], rows, answer["predictions"], strict=True
+            )
+            if token is not None
+        ]
+        if numbers.random() < 0.1:
+            items.append({"token": "i1.a.b", "label": 1})
+        if model == "half" and items:
+            items.append(items[0] | {"source": "teacher"})
+        session.post(f"{server.url}/v1/feedback/batch", json=items, timeout=20)
+
+
+def _echo(model: str, row: Any, found: Any) -> Mapping[str, Any]:
+    if model in {"half", "log"}:
+        return {}
+    return {"prediction": {"pixels": row, "text": row}.get(model, found)}
+
+
+@contextmanager
+def rules_each_second(folder: Path) -> Iterator[Path]:
+    """Yield a folder with the shipped rules, evaluated each second."""
+    for file in RULES.glob("*.yml"):
+        (folder / file.name).write_text(file.read_text().replace("interval: 1m", "interval: 1s"))
+    yield folder
+
+
+def test_every_query_gives_what_is_written_beside_it(models: Path, tmp_path: Path) -> None:
+    served = {
+        **profiled(models, tmp_path / "profiled"),
+        "net": models / "network.keras",
+        "picky": models / "picky",
+        "order": declared(models, "order", tmp_path, RANKING),
+        "pixels": declared(models, "pixels", tmp_path, PIXELS),
+        "boxes": declared(models, "boxes", tmp_path, BOXES),
+        "text": declared(models, "text", tmp_path, TEXTS),
+        "nap": models / "nap",
+    }
+    (tmp_path / "rules").mkdir()
+    arguments = ("--workers=2", f"--feedback-keys={KEY}", "--allowed-batch-rows=4,16,64")
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(start_server(served, folder, *arguments, environment=environment))
+            for folder, environment in (
+                (_folder(tmp_path, "first"), {"INFEROMETER_EXPORTER_GPU_SIMULATE": "2"}),
+                (_folder(tmp_path, "second"), {}),
+            )
+        )
+        addresses = [s.metrics_url.removeprefix("http://") for s in (first, second)]
+        ours, others = (("inferometer", addresses[0]), ("inferometer-cpu", addresses[1]))
+        rules = stack.enter_context(rules_each_second(tmp_path / "rules"))
+        scraped = ",".join("=".join(each) for each in (ours, others))
+        url = stack.enter_context(prometheus(tmp_path, scraped, rules=rules))
+        wait_for(
+            lambda: len(query(url, "count_over_time(up[20s]) >= 18")) == 2, "scraped for a while"
+        )
+        report = [shown("I", wrong(url, "I", *ours))]
+        load = Load([first, second])
+        stack.callback(load.stop)
+        wait_for(lambda: _has_lasted(url), "load for longer than every window", seconds=90)
+        report += [shown("L", wrong(url, "L", *ours)), shown("N", wrong(url, "N", *others))]
+        with killing(first):
+            killed = 'inferometer_process_exits_total{role="runner", cause="signal"} offset 3s > 0'
+            wait_for(lambda: query(url, killed), "a runner was killed some seconds ago")
+            report.append(shown("K", wrong(url, "K", *ours)))
+        for pid in descendants(second.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        second.process.kill()
+        long = RANGE_SECONDS + WINDOW_SECONDS + 5
+        down = f"count_over_time((up == 0)[{long}s:1s]) >= {long - 3}"
+        wait_for(lambda: query(url, down), "the second has been down for every window", seconds=90)
+        report.append(shown("D", wrong(url, "D", *others)))
+
+    assert not any(report), "\n".join(filter(None, report))
+
+
+@contextmanager
+def killing(server: Server) -> Iterator[None]:
+    """Kill the server's runner, and whatever takes its place, until the block ends."""
+    ends = threading.Event()
+
+    def kill() -> None:
+        while not ends.wait(0.5):
+            for pid in server.pids("runner"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
+
+
+def _has_lasted(url: str) -> bool:
+    """Whether labels have been counted for so long that every window is full of them."""
+    return (
+        len(
+            query(
+                url,
+                f"sum by (instance) (inferometer_labels_total offset {WINDOW_SECONDS + 2}s) > 0",
+            )
+        )
+        == 2
+    )
+
+
+def _folder(path: Path, name: str) -> Path:
+    (path / name).mkdir()
+    return path / name
