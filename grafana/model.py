@@ -29,7 +29,7 @@ class Panel:
     """One picture. `description` says what it shows and what to do when it is bad.
 
     `absent` is what stands there when there is nothing to show. `link` is the dashboard that a
-    row of a table opens, with the row's model, version or instance.
+    row of a table opens, with the row's `linked` labels.
     """
 
     title: str
@@ -41,6 +41,7 @@ class Panel:
     is_stacked: bool = False
     has_exemplars: bool = False
     link: str = ""
+    linked: tuple[str, ...] = ()
     thresholds: tuple[tuple[float, str], ...] = ()
 
 

@@ -57,12 +57,20 @@ def panel_json(panel: Panel, place: Place, number: int) -> dict[str, Any]:
         "datasource": DATA_SOURCE,
         "gridPos": place._asdict(),
         "fieldConfig": {"defaults": _defaults(panel), "overrides": _units(panel)},
-        "options": OPTIONS[panel.kind],
+        "options": _options(panel),
         "targets": [_target(panel, target, place) for place, target in enumerate(panel.targets)],
     }
     if panel.kind in {"table", "bar chart"}:
         found["transformations"] = _as_table(panel)
     return found
+
+
+def _options(panel: Panel) -> Mapping[str, Any]:
+    if panel.kind != "heatmap":
+        return OPTIONS[panel.kind]
+    # The buckets are of the panel's unit, what is in them is so many a second.
+    axis = {"axisPlacement": "left", "unit": panel.unit}
+    return {**OPTIONS["heatmap"], "yAxis": axis, "cellValues": {"unit": "reqps"}}
 
 
 def _target(panel: Panel, target: Target, number: int) -> dict[str, Any]:
@@ -78,7 +86,7 @@ def _target(panel: Panel, target: Target, number: int) -> dict[str, Any]:
         found["format"] = "table"
     if panel.kind == "heatmap":
         found["format"] = "heatmap"
-    if panel.has_exemplars:
+    if panel.has_exemplars and "_bucket" in target.expression:
         found["exemplar"] = True
     return found
 
@@ -91,42 +99,53 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             for number, (value, (text, color)) in enumerate(MARKS.items())
         }
         found["mappings"] = [{"type": "value", "options": options}, NAN]
+    if panel.kind == "stat":
+        # Grafana's own would turn red at 80.
+        found["thresholds"] = {"mode": "absolute", "steps": [{"value": None, "color": "text"}]}
     if panel.thresholds:
         steps = [{"value": value, "color": color} for value, color in panel.thresholds]
         found["thresholds"] = {
             "mode": "absolute",
             "steps": [{"value": None, "color": "green"}, *steps],
         }
-        found["color"] = {"mode": "thresholds"}
+        is_graph = panel.kind == "timeseries"
+        found["color"] = {"mode": "palette-classic" if is_graph else "thresholds"}
     if panel.kind == "timeseries":
         found["custom"] = {
             "fillOpacity": 30 if panel.is_stacked else 0,
             "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
             "showPoints": "never",
             "lineWidth": 1,
+            "thresholdsStyle": {"mode": "dashed" if panel.thresholds else "off"},
         }
     if panel.link:
-        found["links"] = [_link(panel.link)]
+        found["links"] = [_link(panel)]
     return found
 
 
 def _units(panel: Panel) -> list[dict[str, Any]]:
-    """Return the units of a table's columns where they have their own."""
+    """Return the units of a table's columns, or of a query's lines, where they have their own."""
+
+    def matcher(number: int, target: Target) -> dict[str, str]:
+        if panel.kind == "table":
+            return {"id": "byName", "options": target.legend}
+        return {"id": "byFrameRefID", "options": chr(ord("A") + number)}
+
     return [
         {
-            "matcher": {"id": "byName", "options": target.legend},
+            "matcher": matcher(number, target),
             "properties": [{"id": "unit", "value": target.unit}],
         }
-        for target in panel.targets
+        for number, target in enumerate(panel.targets)
         if target.unit
     ]
 
 
-def _link(slug: str) -> dict[str, object]:
+def _link(panel: Panel) -> dict[str, object]:
     """Return a link to another dashboard, with the row's labels and this one's time."""
-    names = {"model": "model", "version": "version", "instance": "instance"}
-    chosen = "&".join(f"var-{name}=${{__data.fields.{label}}}" for name, label in names.items())
-    return {"title": slug, "url": f"/d/inferometer-{slug}?{chosen}&${{__url_time_range}}"}
+    chosen = "&".join(f"var-{name}=${{__data.fields.{name}}}" for name in panel.linked)
+    kept = "var-datasource=${datasource}&${job:queryparam}&${__url_time_range}"
+    return {"title": panel.link, "url": f"/d/inferometer-{panel.link}?{chosen}&{kept}"}
 
 
 def _as_table(panel: Panel) -> list[dict[str, Any]]:
@@ -138,7 +157,10 @@ def _as_table(panel: Panel) -> list[dict[str, Any]]:
         if target.legend
     }
     hidden = {"Time": True, "__name__": True, "job": True}
-    return [
+    found: list[dict[str, Any]] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {"excludeByName": hidden, "renameByName": names}},
     ]
+    if panel.kind == "bar chart":
+        found.append({"id": "sortBy", "options": {"sort": [{"field": "bin"}]}})
+    return found

@@ -4,8 +4,7 @@
 and instance, `{SG}` by job, instance and GPU; of recorded series `{R}` by job and model, `{RV}` by
 the version too, `{RJ}` by the job alone. Further matchers follow: `{S, outcome="ok"}`. `[RI]` is
 the rate interval, `[W]` the window that the reader chooses. MARK is -1 where a target answers and
-has nothing to show, -2 where none answers; GMARK is the same for GPUs. `fig(name)` is a figure of
-quality over the window.
+has nothing to show, -2 where none answers. `fig(name)` is a figure of quality over the window.
 """
 
 import re
@@ -32,8 +31,6 @@ SCOPES = {
     "RJ": (JOB,),
 }
 WORDS = {
-    # GMARK before MARK, which is a part of it.
-    "GMARK": "((max(inferometer_gpu_devices{SI}) == 0) - 1 or vector(-2))",
     "MARK": "(-(max(up{SI}) == 1) or vector(-2))",
     "[RI]": "[$__rate_interval]",
     "[W]": "[$window]",

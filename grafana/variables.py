@@ -42,7 +42,9 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "type": "datasource",
         "query": "prometheus",
     },
-    "job": _query("job", "label_values(inferometer_build_info, job)"),
+    # All of them are ours: a Prometheus scrapes others too, which are up as well.
+    "job": _query("job", "label_values(inferometer_build_info, job)")
+    | {"allValue": ".*inferometer.*"},
     "instance": _query("instance", f"label_values(inferometer_build_info{{{JOB}}}, instance)"),
     "model": _query("model", f"label_values(inferometer_model_info{{{JOB}}}, model)"),
     "version": _query(

@@ -11,11 +11,9 @@ _QUEUE = Row(
             "short",
             "At the limit requests are refused.",
             (
+                Target("sum by (model) (inferometer_queue_rows{SM})", "{{model}} waiting", "*0**-"),
                 Target(
-                    "sum by (model) (inferometer_queue_rows{SM})", "{{model}} waiting", "*0***-"
-                ),
-                Target(
-                    "sum by (model) (inferometer_queue_limit_rows{SM})", "{{model}} limit", "vvvvv-"
+                    "sum by (model) (inferometer_queue_limit_rows{SM})", "{{model}} limit", "vvvv-"
                 ),
             ),
         ),
@@ -28,7 +26,7 @@ _QUEUE = Row(
                 Target(
                     "max by (model) (inferometer_queue_oldest_age_seconds{SM})",
                     "{{model}}",
-                    "*0***-",
+                    "*0**-",
                 ),
             ),
         ),
@@ -39,7 +37,7 @@ _QUEUE = Row(
             "What admission control expects of a new row.",
             (
                 Target(
-                    "max by (model) (inferometer_predicted_wait_seconds{SM})", "{{model}}", "*0***-"
+                    "max by (model) (inferometer_predicted_wait_seconds{SM})", "{{model}}", "*0**-"
                 ),
             ),
         ),
@@ -52,12 +50,12 @@ _QUEUE = Row(
                 Target(
                     'histogram_quantile(0.5, sum by (le) (rate(inferometer_request_phase_seconds_bucket{S, phase="queue"}[RI])))',
                     "p50",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     'histogram_quantile(0.99, sum by (le) (rate(inferometer_request_phase_seconds_bucket{S, phase="queue"}[RI])))',
                     "p99",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -70,7 +68,7 @@ _QUEUE = Row(
                 Target(
                     'sum by (reason) (rate(inferometer_request_failures_total{S, reason=~"queue_full|predicted_late|deadline_exceeded|draining|loading|runner_lost"}[RI]))',
                     "{{reason}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             is_stacked=True,
@@ -79,14 +77,14 @@ _QUEUE = Row(
             "Little's law",
             "timeseries",
             "short",
-            "Requests in flight, computed and counted; they agree unless a metric is wrong.",
+            "Requests in flight, computed and counted; they agree, with all versions chosen, unless a metric is wrong.",
             (
                 Target(
                     "sum(rate(inferometer_request_duration_seconds_sum{S}[RI]))",
                     "rate × duration",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
-                Target("sum(inferometer_requests_in_flight{SM})", "counted", "*0***-"),
+                Target("sum(inferometer_requests_in_flight{SM})", "counted", "*0**-"),
             ),
         ),
     ),
@@ -100,7 +98,7 @@ _BATCHES = Row(
             "heatmap",
             "short",
             "Real rows, without padding.",
-            (Target("sum by (le) (rate(inferometer_batch_rows_bucket{S}[RI]))", "", "v0vvv-"),),
+            (Target("sum by (le) (rate(inferometer_batch_rows_bucket{S}[RI]))", "", "v0vv-"),),
         ),
         Panel(
             "Mean rows per batch",
@@ -111,7 +109,7 @@ _BATCHES = Row(
                 Target(
                     "sum by (model, version) (rate(inferometer_batch_rows_sum{S}[RI])) / (sum by (model, version) (rate(inferometer_batch_rows_count{S}[RI])) > 0)",
                     "{{model}} {{version}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -124,7 +122,7 @@ _BATCHES = Row(
                 Target(
                     "sum by (trigger) (rate(inferometer_batches_total{S}[RI]))",
                     "{{trigger}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             is_stacked=True,
@@ -138,7 +136,7 @@ _BATCHES = Row(
                 Target(
                     "sum by (model) (rate(inferometer_batch_padding_rows_total{S}[RI])) / (sum by (model) (rate(inferometer_batch_padding_rows_total{S}[RI])) + sum by (model) (rate(inferometer_batch_rows_sum{S}[RI])) > 0)",
                     "{{model}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -151,12 +149,12 @@ _BATCHES = Row(
                 Target(
                     "histogram_quantile(0.5, sum by (le) (rate(inferometer_batch_compute_seconds_bucket{S}[RI])))",
                     "p50",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_batch_compute_seconds_bucket{S}[RI])))",
                     "p99",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -169,7 +167,7 @@ _BATCHES = Row(
                 Target(
                     "sum by (model, version) (rate(inferometer_batch_compute_seconds_sum{S}[RI])) / (sum by (model, version) (rate(inferometer_batch_rows_sum{S}[RI])) > 0)",
                     "{{model}} {{version}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -182,7 +180,7 @@ _BATCHES = Row(
                 Target(
                     "sum by (model, version) (increase(inferometer_model_traces_total{S}[RI]))",
                     "{{model}} {{version}}",
-                    "00000-",
+                    "0000-",
                 ),
             ),
         ),
@@ -195,7 +193,7 @@ _BATCHES = Row(
                 Target(
                     "sum by (model, version) (increase(inferometer_batch_retries_total{S}[RI]))",
                     "{{model}} {{version}}",
-                    "00000-",
+                    "0000-",
                 ),
             ),
         ),
@@ -205,11 +203,11 @@ _BATCHES = Row(
             "s",
             "1 while a batch takes too long; and how long ago a version finished one.",
             (
-                Target("max(inferometer_runner_stalled{SI})", "stalled", "000**-"),
+                Target("max(inferometer_runner_stalled{SI})", "stalled", "000*-", unit="none"),
                 Target(
                     "time() - max by (model, version) (inferometer_model_last_batch_timestamp_seconds{S})",
                     "{{model}} {{version}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -228,7 +226,7 @@ _SATURATION = Row(
                 Target(
                     "topk(20, sum by (instance, device) (rate(inferometer_device_busy_seconds_total{S}[RI])))",
                     "{{instance}} {{device}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
         ),
@@ -241,7 +239,7 @@ _SATURATION = Row(
                 Target(
                     "topk(20, max by (instance) (inferometer_listen_backlog_connections{SI}))",
                     "{{instance}}",
-                    "*0***-",
+                    "*0**-",
                 ),
             ),
             thresholds=((16.0, "red"),),
@@ -251,7 +249,7 @@ _SATURATION = Row(
             "timeseries",
             "short",
             "Processes that are alive, by role. No runner: nothing is predicted.",
-            (Target("sum by (role) (inferometer_processes{SI})", "{{role}}", "vvvvv-"),),
+            (Target("sum by (role) (inferometer_processes{SI})", "{{role}}", "vvvv-"),),
         ),
         Panel(
             "Process exits and starts",
@@ -262,12 +260,12 @@ _SATURATION = Row(
                 Target(
                     "sum by (role, cause) (increase(inferometer_process_exits_total{SI}[RI]))",
                     "{{role}} ended: {{cause}}",
-                    "0000v-",
+                    "000v-",
                 ),
                 Target(
                     "sum by (role) (increase(inferometer_process_starts_total{SI}[RI]))",
                     "{{role}} started",
-                    "000**-",
+                    "000*-",
                 ),
             ),
         ),
@@ -280,7 +278,7 @@ _SATURATION = Row(
                 Target(
                     "sum by (role) (rate(inferometer_process_cpu_seconds_total{SI}[RI]))",
                     "{{role}}",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),
@@ -293,12 +291,12 @@ _SATURATION = Row(
                 Target(
                     "max by (role) (inferometer_process_resident_memory_bytes{SI})",
                     "{{role}} largest",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
                 Target(
                     "avg by (role) (inferometer_process_resident_memory_bytes{SI})",
                     "{{role}} mean",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),
@@ -307,7 +305,7 @@ _SATURATION = Row(
             "timeseries",
             "short",
             "Largest of all replicas.",
-            (Target("max by (role) (inferometer_process_open_fds{SI})", "{{role}}", "vvvvv-"),),
+            (Target("max by (role) (inferometer_process_open_fds{SI})", "{{role}}", "vvvv-"),),
         ),
     ),
 )

@@ -9,16 +9,15 @@ _NOW = Row(
             "Worst input",
             "stat",
             "none",
-            "PSI over a day; 0.2 alerts. Absent: no reference profile.",
+            "PSI over a day of the input that differs most. Above 0.2 and three times its noise it alerts.",
             (
                 Target(
                     'max(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}) or on () MARK',
                     "PSI",
-                    "vxvvx!",
+                    "vxvx!",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
-            thresholds=((0.1, "orange"), (0.2, "red")),
         ),
         Panel(
             "Rows judged",
@@ -29,7 +28,7 @@ _NOW = Row(
                 Target(
                     "min(job_model_version_feature:inferometer_feature_rows:1d{RV}) or on () MARK",
                     "",
-                    "v0vvvv",
+                    "v0vvv",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -40,12 +39,16 @@ _NOW = Row(
             "none",
             "Two hashes for one version: figures are wrong; refused: why it is not used.",
             (
-                Target("inferometer_reference_info{S}", "in use", "vvvv--"),
-                Target("max by (model, version) (inferometer_reference_rows{S})", "rows", "vvvv--"),
+                Target(
+                    "count by (model, version, sha256, created) (inferometer_reference_info{S})",
+                    "in use",
+                    "vvv--",
+                ),
+                Target("max by (model, version) (inferometer_reference_rows{S})", "rows", "vvv--"),
                 Target(
                     "max by (model, version, reason) (inferometer_reference_refused{S}) == 1",
                     "refused",
-                    "------",
+                    "-----",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -57,23 +60,24 @@ _NOW = Row(
             "Opens the input below.",
             (
                 Target(
-                    "job_model_version_feature:inferometer_psi:1d{RV}", "PSI", "v-vv--", unit="none"
+                    "job_model_version_feature:inferometer_psi:1d{RV}", "PSI", "v-v--", unit="none"
                 ),
                 Target(
                     "job_model_version_feature:inferometer_psi_noise:1d{RV}",
                     "noise",
-                    "v-vv--",
+                    "v-v--",
                     unit="none",
                 ),
                 Target(
                     "job_model_version_feature:inferometer_feature_invalid:ratio5m{RV}",
                     "invalid",
-                    "v-vvvv",
+                    "v-vvv",
                     unit="percentunit",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
             link="drift",
+            linked=("model", "version", "feature"),
         ),
     ),
 )
@@ -90,7 +94,7 @@ _OVER_TIME = Row(
                 Target(
                     'topk(10, job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"})',
                     "{{model}} {{version}} {{feature}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -104,7 +108,7 @@ _OVER_TIME = Row(
                 Target(
                     'topk(20, job_model_version_feature:inferometer_psi:1d{RV, feature=~"__.*"})',
                     "{{model}} {{version}} {{feature}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -118,7 +122,7 @@ _OVER_TIME = Row(
                 Target(
                     "topk(10, job_model_version_feature:inferometer_psi:1d{RV} / (3 * job_model_version_feature:inferometer_psi_noise:1d{RV}))",
                     "{{model}} {{version}} {{feature}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -127,12 +131,12 @@ _OVER_TIME = Row(
             "State of inputs",
             "status history",
             "none",
-            "Green, orange from 0.1, red from 0.2.",
+            "By PSI alone: orange from 0.1, red from 0.2. With few rows that is noise; see PSI over three times its noise.",
             (
                 Target(
                     "topk(20, max by (feature) (job_model_version_feature:inferometer_psi:1d{RV}))",
                     "{{feature}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -148,12 +152,12 @@ _ONE_WINDOW = Row(
             "PSI over $window",
             "bar gauge",
             "none",
-            "From raw counters: exact for any window.",
+            "From raw counters, for any window.",
             (
                 Target(
                     "topk(20, fig(psi))",
                     "{{model}} {{version}} {{feature}}",
-                    "v-vv--",
+                    "v-v--",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -167,17 +171,17 @@ _ONE_WINDOW = Row(
                 Target(
                     "fig(js)",
                     "Jensen-Shannon",
-                    "v-vv--",
+                    "v-v--",
                 ),
                 Target(
                     "fig(total_variation)",
                     "total variation",
-                    "v-vv--",
+                    "v-v--",
                 ),
                 Target(
                     "fig(chi2)",
                     "chi-squared",
-                    "v-vv--",
+                    "v-v--",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -189,14 +193,14 @@ _ONE_WINDOW = Row(
             "Now and in the profile.",
             (
                 Target(
-                    'sum by (bin) (increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) / on () group_left () (sum(increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) > 0)',
+                    'sum by (model, version, bin) (increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) / on (model, version) group_left () (sum by (model, version) (increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) > 0)',
                     "now",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
                 Target(
-                    'max by (bin) (inferometer_reference_bin_share{S, feature="$feature"})',
+                    'max by (model, version, bin) (inferometer_reference_bin_share{S, feature="$feature"})',
                     "profile",
-                    "vvvv--",
+                    "vvv--",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -216,7 +220,7 @@ _HEALTH = Row(
                 Target(
                     "sum by (reason) (rate(inferometer_feature_invalid_total{S}[RI]))",
                     "{{reason}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -231,7 +235,7 @@ _HEALTH = Row(
                 Target(
                     "topk(10, job_model_version_feature:inferometer_feature_invalid:ratio5m{RV})",
                     "{{model}} {{version}} {{feature}}",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",

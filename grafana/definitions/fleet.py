@@ -14,7 +14,7 @@ _FLEET = Row(
                 Target(
                     'count by (model, version) (inferometer_model_state{S, state="ready"} == 1)',
                     "{{model}} {{version}}",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),
@@ -27,17 +27,17 @@ _FLEET = Row(
                 Target(
                     "max(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
                     "slowest",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "quantile(0.5, histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
                     "median",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "min(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
                     "fastest",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -50,7 +50,7 @@ _FLEET = Row(
                 Target(
                     "max(sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) / (avg(sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) > 0)",
                     "busiest over mean",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -63,28 +63,23 @@ _FLEET = Row(
                 Target(
                     "topk(10, sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[$__range])))",
                     "requests",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             link="overview",
+            linked=("instance",),
         ),
         Panel(
             "Load time by step",
             "table",
             "s",
-            "Slowest replica; failed loads.",
+            "Of each step of loading the slowest replica.",
             (
                 Target(
                     "max by (model, version, step) (inferometer_model_load_seconds{S})",
                     "seconds",
-                    "vvvv--",
+                    "vvv--",
                     unit="s",
-                ),
-                Target(
-                    "sum by (model) (increase(inferometer_model_load_failures_total{SM}[$__range]))",
-                    "failed loads",
-                    "00000-",
-                    unit="short",
                 ),
             ),
         ),
@@ -92,19 +87,24 @@ _FLEET = Row(
             "Models",
             "table",
             "none",
-            "Format, signature, task, size.",
+            "Replicas, format, task and size of each version.",
             (
-                Target("inferometer_model_info{S}", "format", "vvvv--", unit="none"),
+                Target(
+                    "count by (model, version, format, task) (inferometer_model_info{S})",
+                    "replicas",
+                    "vvv--",
+                    unit="none",
+                ),
                 Target(
                     "max by (model, version) (inferometer_model_parameters{S})",
                     "parameters",
-                    "vvvv--",
+                    "vvv--",
                     unit="short",
                 ),
                 Target(
                     "max by (model, version) (inferometer_model_size_bytes{S})",
                     "size",
-                    "vvvv--",
+                    "vvv--",
                     unit="bytes",
                 ),
             ),
@@ -124,7 +124,7 @@ _COST = Row(
                 Target(
                     '1000 * count(up{SI} == 1) * $cost / 3600 / (sum(rate(inferometer_request_duration_seconds_count{S, outcome="ok"}[$__range])) > 0) or on () MARK',
                     "",
-                    "vxvvv!",
+                    "vxvv!",
                 ),
             ),
         ),
@@ -137,7 +137,7 @@ _COST = Row(
                 Target(
                     "1000 * job:inferometer_gpu_energy_per_row_joules:ratio5m{RJ} or on () MARK",
                     "{{job}}",
-                    "vxxvv!",
+                    "vxxv!",
                 ),
             ),
         ),
@@ -148,9 +148,9 @@ _COST = Row(
             "Paid for, not used, over the range.",
             (
                 Target(
-                    "sum(max by (gpu_uuid) (1 - clamp_max(avg_over_time(inferometer_gpu_utilization_ratio{SI}[$__range]), 1))) * $__range_s / 3600 or on () GMARK",
+                    "sum(max by (gpu_uuid) (1 - clamp_max(avg_over_time(inferometer_gpu_utilization_ratio{SI}[$__range]), 1))) * $__range_s / 3600 or on () MARK",
                     "",
-                    "vvxvv!",
+                    "vvxv!",
                 ),
             ),
         ),
@@ -163,7 +163,7 @@ _COST = Row(
                 Target(
                     "1 - max by (job) (sum by (job, instance, device) (rate(inferometer_device_busy_seconds_total{SI}[RI])))",
                     "{{job}}",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),
@@ -178,7 +178,7 @@ _EXPORTER = Row(
             "timeseries",
             "percentunit",
             "Share of replicas that answer.",
-            (Target("sum by (job) (up{SI}) / count by (job) (up{SI})", "{{job}}", "vvvvv0"),),
+            (Target("sum by (job) (up{SI}) / count by (job) (up{SI})", "{{job}}", "vvvv0"),),
         ),
         Panel(
             "Collectors",
@@ -189,13 +189,13 @@ _EXPORTER = Row(
                 Target(
                     "min by (collector) (inferometer_collector_success{SI})",
                     "success",
-                    "vvvvv-",
+                    "vvvv-",
                     unit="none",
                 ),
                 Target(
                     "max by (collector) (inferometer_collector_duration_seconds{SI})",
                     "duration",
-                    "vvvvv-",
+                    "vvvv-",
                     unit="s",
                 ),
             ),
@@ -206,16 +206,16 @@ _EXPORTER = Row(
             "short",
             "Largest, budget, as Prometheus counts.",
             (
-                Target("max(inferometer_exporter_series{SI})", "largest", "vvvvv-"),
+                Target("max(inferometer_exporter_series{SI})", "largest", "vvvv-"),
                 Target(
                     "1500 * max(count by (instance) (inferometer_model_info{SI}))",
                     "budget",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
                 Target(
                     "max(scrape_samples_post_metric_relabeling{SI})",
                     "as Prometheus counts",
-                    "vvvvv0",
+                    "vvvv0",
                 ),
             ),
         ),
@@ -228,7 +228,7 @@ _EXPORTER = Row(
                 Target(
                     "topk(20, sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range])) > 0)",
                     "{{family}}",
-                    "------",
+                    "-----",
                 ),
             ),
             absent="none: every series has its own row",
@@ -239,9 +239,9 @@ _EXPORTER = Row(
             "s",
             "As Prometheus sees it, and what merging and writing take of it.",
             (
-                Target("max(scrape_duration_seconds{SI})", "whole", "vvvvvv"),
-                Target("max(inferometer_exporter_merge_seconds{SI})", "merging", "vvvvv-"),
-                Target("max(inferometer_exporter_render_seconds{SI})", "writing", "vvvvv-"),
+                Target("max(scrape_duration_seconds{SI})", "whole", "vvvvv"),
+                Target("max(inferometer_exporter_merge_seconds{SI})", "merging", "vvvv-"),
+                Target("max(inferometer_exporter_render_seconds{SI})", "writing", "vvvv-"),
             ),
         ),
         Panel(
@@ -250,8 +250,8 @@ _EXPORTER = Row(
             "short",
             "Blocks above processes: the dead are not folded.",
             (
-                Target("max(inferometer_exporter_blocks{SI})", "blocks", "vvvvv-"),
-                Target("max(sum by (instance) (inferometer_processes{SI}))", "processes", "vvvvv-"),
+                Target("max(inferometer_exporter_blocks{SI})", "blocks", "vvvv-"),
+                Target("max(sum by (instance) (inferometer_processes{SI}))", "processes", "vvvv-"),
             ),
         ),
         Panel(
@@ -263,10 +263,10 @@ _EXPORTER = Row(
                 Target(
                     "sum by (reason) (inferometer_exporter_skipped_files{SI})",
                     "{{reason}}",
-                    "00000-",
+                    "0000-",
                 ),
                 Target(
-                    "max(inferometer_exporter_conflicting_families{SI})", "conflicting", "00000-"
+                    "max(inferometer_exporter_conflicting_families{SI})", "conflicting", "0000-"
                 ),
             ),
         ),
@@ -279,7 +279,7 @@ _EXPORTER = Row(
                 Target(
                     'sum(rate(inferometer_requests_total{S, code=~"5..|408", code!="501"}[RI])) - sum(rate(inferometer_request_failures_total{S, reason!~"invalid_input|unknown_model|unknown_version|too_large"}[RI]))',
                     "difference",
-                    "*0***-",
+                    "*0**-",
                 ),
             ),
         ),
@@ -292,7 +292,7 @@ _EXPORTER = Row(
                 Target(
                     "count by (version, python, tensorflow) (inferometer_build_info{SI})",
                     "replicas",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),

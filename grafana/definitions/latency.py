@@ -14,7 +14,7 @@ _PHASES = Row(
                 Target(
                     "sum by (phase) (rate(inferometer_request_phase_seconds_sum{S}[RI])) / on () group_left () (sum(rate(inferometer_request_duration_seconds_count{S}[RI])) > 0)",
                     "{{phase}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             is_stacked=True,
@@ -28,7 +28,7 @@ _PHASES = Row(
                 Target(
                     "sum by (phase) (rate(inferometer_request_phase_seconds_sum{S}[RI])) / on () group_left () (sum(rate(inferometer_request_phase_seconds_sum{S}[RI])) > 0)",
                     "{{phase}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             is_stacked=True,
@@ -42,7 +42,7 @@ _PHASES = Row(
                 Target(
                     "histogram_quantile(0.99, sum by (phase, le) (rate(inferometer_request_phase_seconds_bucket{S}[RI])))",
                     "p99 {{phase}}",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
             has_exemplars=True,
@@ -56,7 +56,7 @@ _PHASES = Row(
                 Target(
                     "(sum(rate(inferometer_request_duration_seconds_sum{S}[RI])) - sum(rate(inferometer_request_phase_seconds_sum{S}[RI]))) / (sum(rate(inferometer_request_duration_seconds_count{S}[RI])) > 0)",
                     "unaccounted",
-                    "*-***-",
+                    "*-**-",
                 ),
             ),
         ),
@@ -75,7 +75,7 @@ _SHAPE = Row(
                 Target(
                     "sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))",
                     "",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             has_exemplars=True,
@@ -89,7 +89,7 @@ _SHAPE = Row(
                 Target(
                     'sum by (le) (rate(inferometer_request_phase_seconds_bucket{S, phase="queue"}[RI]))',
                     "",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             has_exemplars=True,
@@ -103,7 +103,7 @@ _SHAPE = Row(
                 Target(
                     "1 - sum by (le) (increase(inferometer_request_duration_seconds_bucket{S}[$__range])) / on () group_left () (sum(increase(inferometer_request_duration_seconds_count{S}[$__range])) > 0)",
                     "",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -122,7 +122,7 @@ _COMPARE = Row(
                 Target(
                     "histogram_quantile(0.99, sum by (model, version, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
                     "p99 {{model}} {{version}}",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -135,7 +135,7 @@ _COMPARE = Row(
                 Target(
                     "histogram_quantile(0.99, sum by (outcome, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
                     "p99 {{outcome}}",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -148,12 +148,12 @@ _COMPARE = Row(
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
                     "now",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI] offset 1w)))",
                     "a week ago",
-                    "------",
+                    "-----",
                 ),
             ),
         ),
@@ -166,7 +166,7 @@ _COMPARE = Row(
                 Target(
                     "topk(5, histogram_quantile(0.9, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
                     "p90 {{instance}}",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -179,12 +179,12 @@ _COMPARE = Row(
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_size_bytes_bucket{SM}[RI])))",
                     "requests",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_response_size_bytes_bucket{SM}[RI])))",
                     "replies",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),

@@ -14,7 +14,7 @@ _NOW = Row(
                 Target(
                     "sum(rate(inferometer_request_duration_seconds_count{S}[RI])) or on () MARK",
                     "",
-                    "v0vvv!",
+                    "v0vv!",
                 ),
             ),
         ),
@@ -27,7 +27,7 @@ _NOW = Row(
                 Target(
                     'sum(rate(inferometer_request_duration_seconds_count{S, outcome="server_error"}[RI])) / (sum(rate(inferometer_request_duration_seconds_count{S, outcome=~"ok|server_error"}[RI])) > 0) or on () MARK',
                     "",
-                    "vxvvv!",
+                    "vxvv!",
                 ),
             ),
             thresholds=((0.001, "orange"), (0.01, "red")),
@@ -41,7 +41,7 @@ _NOW = Row(
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) or on () MARK",
                     "p99",
-                    "vnvvv!",
+                    "vnvv!",
                 ),
             ),
         ),
@@ -54,7 +54,7 @@ _NOW = Row(
                 Target(
                     'sum(rate(inferometer_request_duration_seconds_bucket{S, outcome="ok", le="$threshold"}[RI])) or on () MARK',
                     "",
-                    "v0vvv!",
+                    "v0vv!",
                 ),
             ),
         ),
@@ -62,14 +62,14 @@ _NOW = Row(
             "Replicas ready, expected",
             "stat",
             "none",
-            "A replica counts when every selected model has a ready version.",
+            "A replica counts when every selected model has a ready version, also one that was unloaded on purpose.",
             (
                 Target(
                     'count(min by (instance) (max by (instance, model) (inferometer_model_state{SM, state="ready"})) == 1) or vector(0)',
                     "ready",
-                    "vvvv00",
+                    "vvv00",
                 ),
-                Target("count(up{SI}) or vector(0)", "expected", "vvvvvv"),
+                Target("count(up{SI}) or vector(0)", "expected", "vvvvv"),
             ),
         ),
         Panel(
@@ -77,7 +77,7 @@ _NOW = Row(
             "stat",
             "none",
             "Targets whose last scrape failed.",
-            (Target("count(up{SI} == 0) or vector(0)", "", "00000v"),),
+            (Target("count(up{SI} == 0) or vector(0)", "", "0000v"),),
             thresholds=((1.0, "red"),),
         ),
         Panel(
@@ -89,7 +89,7 @@ _NOW = Row(
                 Target(
                     'count(ALERTS{alertname=~"Inferometer.*", alertstate="firing"}) or vector(0)',
                     "",
-                    "v0vvvv",
+                    "v0vvv",
                 ),
             ),
             thresholds=((1.0, "red"),),
@@ -104,12 +104,12 @@ _SLO = Row(
             "Error budget left, 30 days",
             "bar gauge",
             "percentunit",
-            "Below 0 the objective of the last 30 days is missed; what counts: head of rules.yml.",
+            "Below 0 the objective of the last 30 days is missed; what counts is said at the head of inferometer.yml.",
             (
                 Target(
                     "1 - job_model:inferometer_slo_bad:ratio30d{R} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)",
                     "{{model}} {{slo}}",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
             ),
         ),
@@ -122,25 +122,25 @@ _SLO = Row(
                 Target(
                     'job_model:inferometer_slo_bad:ratio5m{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 5m",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio1h{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 1h",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio6h{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 6h",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio3d{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 3d",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
             ),
-            thresholds=((1.0, "orange"), (14.4, "red")),
+            thresholds=((1.0, "yellow"), (3.0, "orange"), (6.0, "orange"), (14.4, "red")),
         ),
         Panel(
             "Burn rate, latency",
@@ -151,20 +151,20 @@ _SLO = Row(
                 Target(
                     'job_model:inferometer_slo_bad:ratio5m{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 5m",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio1h{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 1h",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio6h{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
                     "{{model}} 6h",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
             ),
-            thresholds=((1.0, "orange"), (14.4, "red")),
+            thresholds=((1.0, "yellow"), (3.0, "orange"), (6.0, "orange"), (14.4, "red")),
         ),
         Panel(
             "Answered within $threshold",
@@ -175,7 +175,7 @@ _SLO = Row(
                 Target(
                     'sum by (model) (rate(inferometer_request_duration_seconds_bucket{S, outcome="ok", le="$threshold"}[RI])) / (sum by (model) (rate(inferometer_request_duration_seconds_count{S, outcome=~"ok|server_error"}[RI])) > 0)',
                     "{{model}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -192,7 +192,7 @@ _TRAFFIC = Row(
             "By HTTP status. 5xx are the server's fault, but for 501; Failures by reason tells why.",
             (
                 Target(
-                    "sum by (code) (rate(inferometer_requests_total{S}[RI]))", "{{code}}", "v0vvv-"
+                    "sum by (code) (rate(inferometer_requests_total{S}[RI]))", "{{code}}", "v0vv-"
                 ),
             ),
             is_stacked=True,
@@ -206,7 +206,7 @@ _TRAFFIC = Row(
                 Target(
                     "sum by (reason) (rate(inferometer_request_failures_total{S}[RI]))",
                     "{{reason}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             is_stacked=True,
@@ -220,22 +220,22 @@ _TRAFFIC = Row(
                 Target(
                     "histogram_quantile(0.5, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
                     "p50",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "histogram_quantile(0.95, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
                     "p95",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
                     "p99",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "sum(rate(inferometer_request_duration_seconds_sum{S}[RI])) / (sum(rate(inferometer_request_duration_seconds_count{S}[RI])) > 0)",
                     "mean",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
             has_exemplars=True,
@@ -245,11 +245,7 @@ _TRAFFIC = Row(
             "timeseries",
             "short",
             "Rows (instances) predicted per second.",
-            (
-                Target(
-                    "sum by (model) (rate(inferometer_rows_total{S}[RI]))", "{{model}}", "v0vvv-"
-                ),
-            ),
+            (Target("sum by (model) (rate(inferometer_rows_total{S}[RI]))", "{{model}}", "v0vv-"),),
         ),
     ),
 )
@@ -261,51 +257,48 @@ _MODELS = Row(
             "Models",
             "table",
             "none",
-            "One row per version; opens latency and quality.",
+            "One row per version; opens its quality.",
             (
                 Target(
                     "sum by (model, version) (rate(inferometer_request_duration_seconds_count{S}[$__range]))",
                     "requests",
-                    "v0vvv-",
+                    "v0vv-",
                     unit="reqps",
                 ),
                 Target(
                     "histogram_quantile(0.99, sum by (model, version, le) (rate(inferometer_request_duration_seconds_bucket{S}[$__range])))",
                     "p99",
-                    "vnvvv-",
+                    "vnvv-",
                     unit="s",
                 ),
                 Target(
                     "sum by (model, version) (increase(inferometer_request_failures_total{S}[$__range]))",
                     "failures",
-                    "v0vvv-",
+                    "v0vv-",
                     unit="short",
                 ),
                 Target(
                     "1000 * max by (model, version) (inferometer_model_loaded_timestamp_seconds{S})",
                     "loaded",
-                    "vvvv--",
+                    "vvv--",
                     unit="dateTimeAsIso",
                 ),
                 Target(
                     "max by (model, version, state) (inferometer_model_state{S}) == 1",
                     "state",
-                    "vvvv--",
+                    "vvv--",
                     unit="none",
                 ),
             ),
             link="quality",
+            linked=("model", "version"),
         ),
         Panel(
             "Alerts",
             "table",
             "none",
-            "Each opens its runbook section.",
-            (
-                Target(
-                    'ALERTS{alertname=~"Inferometer.*", alertstate="firing"}', "firing", "v-vvvv"
-                ),
-            ),
+            "Alerts that fire; docs/runbook.md has a section for each.",
+            (Target('ALERTS{alertname=~"Inferometer.*", alertstate="firing"}', "firing", "v-vvv"),),
             absent="none fires",
         ),
     ),

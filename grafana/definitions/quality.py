@@ -11,7 +11,7 @@ _TRUTH = Row(
             "stat",
             "percentunit",
             "Not for multi-label models.",
-            (Target("fig(accuracy) or on () MARK", "{{model}} {{version}}", "vxvvv!"),),
+            (Target("fig(accuracy) or on () MARK", "{{model}} {{version}}", "vxvv!"),),
         ),
         Panel(
             "Labels in the window",
@@ -22,7 +22,7 @@ _TRUTH = Row(
                 Target(
                     "round(sum(increase(inferometer_labels_total{S}[W]))) or on () MARK",
                     "",
-                    "v0vvv!",
+                    "v0vv!",
                 ),
             ),
         ),
@@ -31,7 +31,7 @@ _TRUTH = Row(
             "stat",
             "percentunit",
             "Labels over predicted rows.",
-            (Target("fig(coverage) or on () MARK", "{{model}} {{version}}", "vnvvv!"),),
+            (Target("fig(coverage) or on () MARK", "{{model}} {{version}}", "vnvv!"),),
         ),
         Panel(
             "Accuracy by version, bounds, baseline",
@@ -42,22 +42,22 @@ _TRUTH = Row(
                 Target(
                     "job_model_version:inferometer_accuracy:1d{RV}",
                     "{{model}} {{version}}",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     "job_model_version:inferometer_accuracy_low:1d{RV}",
                     "{{model}} {{version}} at least",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     "job_model_version:inferometer_accuracy_high:1d{RV}",
                     "{{model}} {{version}} at most",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
                 Target(
                     'max by (model, version) (inferometer_baseline{S, metric="accuracy"})',
                     "{{model}} {{version}} baseline",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),
@@ -70,7 +70,7 @@ _TRUTH = Row(
                 Target(
                     "job_model_version:inferometer_f1_macro:1d{RV}",
                     "{{model}} {{version}}",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
             ),
         ),
@@ -78,13 +78,14 @@ _TRUTH = Row(
             "Precision, recall, F1 by class",
             "table",
             "percentunit",
-            "By class, the worst first. One class alone: look at its rows in the confusion matrix.",
+            "By class. One class alone: look at its rows in the confusion matrix.",
             (
-                Target("fig(precision)", "precision", "v-vvv-"),
-                Target("fig(recall)", "recall", "v-vvv-"),
-                Target("fig(f1)", "F1", "v-vvv-"),
+                Target("fig(precision)", "precision", "v-vv-"),
+                Target("fig(recall)", "recall", "v-vv-"),
+                Target("fig(f1)", "F1", "v-vv-"),
             ),
             link="drift",
+            linked=("model", "version"),
         ),
         Panel(
             "Confusion matrix",
@@ -93,9 +94,9 @@ _TRUTH = Row(
             "Rows add to 1; absent above 32 classes.",
             (
                 Target(
-                    "sum by (actual, predicted) (increase(inferometer_confusion_total{S}[W])) / on (actual) group_left () (sum by (actual) (increase(inferometer_confusion_total{S}[W])) > 0)",
+                    "sum by (model, version, actual, predicted) (increase(inferometer_confusion_total{S}[W])) / on (model, version, actual) group_left () (sum by (model, version, actual) (increase(inferometer_confusion_total{S}[W])) > 0)",
                     "share",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -106,7 +107,7 @@ _TRUTH = Row(
             "Corrects for labels that come for some predictions only; not for bias within a class.",
             (
                 Target(
-                    "fig(accuracy_poststratified) or on () MARK", "{{model}} {{version}}", "vxvvv!"
+                    "fig(accuracy_poststratified) or on () MARK", "{{model}} {{version}}", "vxvv!"
                 ),
             ),
         ),
@@ -117,7 +118,7 @@ _TRUTH = Row(
             "How old predictions are when their label comes.",
             (
                 Target(
-                    "sum by (age) (increase(inferometer_labels_total{S}[RI]))", "{{age}}", "v0vvv-"
+                    "sum by (age) (increase(inferometer_labels_total{S}[RI]))", "{{age}}", "v0vv-"
                 ),
             ),
             is_stacked=True,
@@ -131,12 +132,12 @@ _TRUTH = Row(
                 Target(
                     "histogram_quantile(0.5, sum by (le) (increase(inferometer_label_delay_seconds_bucket{S}[W])))",
                     "p50",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
                 Target(
                     "histogram_quantile(0.9, sum by (le) (increase(inferometer_label_delay_seconds_bucket{S}[W])))",
                     "p90",
-                    "vnvvv-",
+                    "vnvv-",
                 ),
             ),
         ),
@@ -149,7 +150,7 @@ _TRUTH = Row(
                 Target(
                     "sum by (result) (rate(inferometer_feedback_total{SI}[RI]))",
                     "{{result}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
             is_stacked=True,
@@ -167,17 +168,17 @@ _SCORES = Row(
             "Observed and promised per score bin; equal is calibrated.",
             (
                 Target(
-                    'sum by (bin) (increase(inferometer_score_bin_total{S, outcome="positive"}[W])) / (sum by (bin) (increase(inferometer_score_bin_total{S}[W])) > 0)',
+                    'sum by (model, version, class, bin) (increase(inferometer_score_bin_total{S, outcome="positive"}[W])) / (sum by (model, version, class, bin) (increase(inferometer_score_bin_total{S}[W])) > 0)',
                     "observed",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
                 Target(
-                    "sum by (bin) (increase(inferometer_score_bin_predicted_sum_total{S}[W])) / (sum by (bin) (increase(inferometer_score_bin_total{S}[W])) > 0)",
+                    "sum by (model, version, class, bin) (increase(inferometer_score_bin_predicted_sum_total{S}[W])) / (sum by (model, version, class, bin) (increase(inferometer_score_bin_total{S}[W])) > 0)",
                     "promised",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
                 Target(
-                    "max by (bin) (inferometer_score_bin_upper_edge{SI})", "upper edge", "vvvvv-"
+                    "max by (bin) (inferometer_score_bin_upper_edge{SI})", "upper edge", "vvvv-"
                 ),
             ),
         ),
@@ -190,12 +191,12 @@ _SCORES = Row(
                 Target(
                     "topk(20, job_model_version_class:inferometer_ece:1d{RV})",
                     "{{model}} {{version}} {{class}}",
-                    "vnvvvv",
+                    "vnvvv",
                 ),
                 Target(
                     'max by (model, version) (inferometer_baseline{S, metric="ece"})',
                     "{{model}} {{version}} baseline",
-                    "vvvvv-",
+                    "vvvv-",
                 ),
             ),
         ),
@@ -205,8 +206,8 @@ _SCORES = Row(
             "short",
             "From 20 bins; the bound is exact.",
             (
-                Target("fig(auc) or on () MARK", "{{model}} {{class}}", "vnvvv!"),
-                Target("fig(auc_error_bound) or on () MARK", "{{model}} {{class}} ±", "vnvvv!"),
+                Target("fig(auc) or on () MARK", "{{model}} {{class}}", "vnvv!"),
+                Target("fig(auc_error_bound) or on () MARK", "{{model}} {{class}} ±", "vnvv!"),
             ),
         ),
         Panel(
@@ -215,8 +216,8 @@ _SCORES = Row(
             "short",
             "Log loss in nats and Brier score. Lower is better; both see overconfidence.",
             (
-                Target("fig(log_loss)", "{{model}} {{version}} log loss", "vnvvv-"),
-                Target("fig(brier)", "{{model}} {{version}} Brier", "vnvvv-"),
+                Target("fig(log_loss)", "{{model}} {{version}} log loss", "vnvv-"),
+                Target("fig(brier)", "{{model}} {{version}} Brier", "vnvv-"),
             ),
         ),
     ),
@@ -234,12 +235,12 @@ _NO_LABELS = Row(
                 Target(
                     "job_model_version:inferometer_accuracy_estimated:1d{RV}",
                     "{{model}} {{version}} estimated",
-                    "vnvvvv",
+                    "vnvvv",
                 ),
                 Target(
                     "job_model_version:inferometer_accuracy:1d{RV}",
                     "{{model}} {{version}} measured",
-                    "v-vvvv",
+                    "v-vvv",
                 ),
             ),
             absent="the estimate needs a profile with a calibration",
@@ -249,7 +250,7 @@ _NO_LABELS = Row(
             "table",
             "percentunit",
             "By predicted class, from calibrated scores.",
-            (Target("fig(precision_estimated)", "precision", "vnvvv-"),),
+            (Target("fig(precision_estimated)", "precision", "vnvv-"),),
             absent="the estimate needs a profile with a calibration",
         ),
         Panel(
@@ -261,7 +262,7 @@ _NO_LABELS = Row(
                 Target(
                     "sum by (le) (rate(inferometer_prediction_confidence_bucket{S}[RI]))",
                     "",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
         ),
@@ -274,7 +275,7 @@ _NO_LABELS = Row(
                 Target(
                     "sum by (model, version) (rate(inferometer_prediction_confidence_sum{S}[RI])) / (sum by (model, version) (rate(inferometer_prediction_confidence_count{S}[RI])) > 0)",
                     "{{model}} {{version}}",
-                    "v-vvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -285,9 +286,9 @@ _NO_LABELS = Row(
             "Shares of the 20 classes that are predicted most.",
             (
                 Target(
-                    "topk(20, sum by (predicted) (rate(inferometer_predictions_total{S}[RI]))) / on () group_left () (sum(rate(inferometer_predictions_total{S}[RI])) > 0)",
-                    "{{predicted}}",
-                    "v-vvv-",
+                    "topk(20, sum by (model, predicted) (rate(inferometer_predictions_total{S}[RI]))) / on (model) group_left () (sum by (model) (rate(inferometer_predictions_total{S}[RI])) > 0)",
+                    "{{model}} {{predicted}}",
+                    "v-vv-",
                 ),
             ),
             is_stacked=True,
@@ -301,7 +302,7 @@ _NO_LABELS = Row(
                 Target(
                     "sum by (model, version) (increase(inferometer_nonfinite_outputs_total{S}[RI]))",
                     "{{model}} {{version}}",
-                    "v0vvv-",
+                    "v0vv-",
                 ),
             ),
         ),

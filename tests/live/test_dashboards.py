@@ -8,8 +8,8 @@ Each query has a word, one letter for a state, of what is to come of it (`Target
     *  anything but nothing
 
 The states, in the order of the letters: L a server under load, with two simulated GPUs; I the same
-before its first request; N a server under load without GPUs; G one whose GPUs have faults; K the
-first, whose runner is killed; D the second, which has been killed.
+before its first request; N a server under load without GPUs; K the first, whose runner is killed;
+D the second, which has been killed.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ from tests.live.prometheus import prometheus, query
 from tests.live.servers import Server, clean_environment, descendants, start_server, wait_for
 from tests.live.structures import BOXES, PIXELS, RANKING, TEXTS
 
-STATES = "LINGKD"
+STATES = "LINKD"
 RULES = Path(__file__).parents[2] / "grafana" / "rules"
 RANGE_SECONDS, STEP_SECONDS, WINDOW_SECONDS = 10, 1, 20
 VALUES = {

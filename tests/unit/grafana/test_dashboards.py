@@ -104,10 +104,34 @@ def test_what_breaks_a_rule_is_reported_under_its_name(rule: str, dashboard: Das
     assert rule in {problem.rule for problem in problems(dashboard)}
 
 
+def test_rows_of_tables_open_dashboards_with_labels_they_have() -> None:
+    slugs = {dashboard.slug for dashboard in DASHBOARDS}
+    linking = [panel for dashboard in DASHBOARDS for panel in dashboard.panels if panel.link]
+    for panel in linking:
+        grouped = {
+            label
+            for target in panel.targets
+            for _, labels in promql.used(written_out(target.expression)).grouped
+            for label in labels
+        }
+        recorded = (
+            {"model", "version", "feature"} if ":inferometer_" in str(panel.targets) else set()
+        )
+
+        assert panel.link in slugs
+        assert panel.linked
+        assert set(panel.linked) <= grouped | recorded, panel.title
+
+    assert linking
+
+
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.slug)
 def test_foundation_sdk_reads_and_writes_it(dashboard: Dashboard) -> None:
     document = json.loads(dashboard_json(dashboard))
     again = json.loads(JSONEncoder(sort_keys=True).encode(Decoded.from_json(document)))
+    for each in (document, again):
+        # Those of closed rows too.
+        each["panels"] += [panel for row in each["panels"] for panel in row.get("panels", ())]
 
     assert document.keys() <= again.keys()
     assert [panel["title"] for panel in document["panels"]] == [

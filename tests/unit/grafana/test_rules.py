@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from grafana.definitions import DASHBOARDS
+
 FOLDER = Path(__file__).parent
 RULES = FOLDER.parents[2] / "grafana" / "rules"
 RUNBOOK = FOLDER.parents[2] / "docs" / "runbook.md"
 TESTS = sorted(FOLDER.glob("rules*_test.yml"))
 SEVERITIES = {"critical", "warning", "info"}
+LOOK_AT = re.compile(
+    r"(overview|latency|batching|quality|drift|GPU|fleet): ([^.\n]+?)(?:[.\n]|; (?=[a-z`]|GPU:))"
+)
 # level:metric:operation, https://prometheus.io/docs/practices/rules/.
 RECORDED = re.compile(r"[a-z_]+:inferometer_[a-z0-9_]+:[a-z0-9_]+")
 
@@ -81,6 +86,16 @@ def test_every_section_of_the_runbook_says_four_things() -> None:
         words = re.findall(r"^\*\*(\w+(?: at)?)\*\*", section, re.MULTILINE)
 
         assert ["Means", "Causes", "Look at", "Do"] == words, section[:60]
+
+
+def test_panels_that_the_runbook_names_are_there() -> None:
+    slugs = {dashboard.slug: dashboard for dashboard in DASHBOARDS}
+    for name, named in LOOK_AT.findall(RUNBOOK.read_text()):
+        rest = named
+        for panel in sorted(slugs[name.lower()].panels, key=lambda panel: -len(panel.title)):
+            rest = rest.replace(panel.title, "")
+
+        assert not re.search(r"\b[A-Z]", rest), f"{name}: {named}"
 
 
 def test_recorded_series_have_names_of_their_level() -> None:
