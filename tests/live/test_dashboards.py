@@ -60,9 +60,10 @@ NOT_UNDER_LOAD = {
     "inferometer_reference_refused",
 }
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is not installed"
-)
+pytestmark = [
+    pytest.mark.dashboards,
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
+]
 
 
 class Asked(NamedTuple):
