@@ -17,8 +17,6 @@ import pytest
 from tests.live.rest import parsed, rest_of
 from tests.live.servers import Server, start_server
 
-pytestmark = pytest.mark.alone
-
 TIMEOUT_SECONDS = 10
 MOST_CONNECTIONS = 2000  # of one front-end
 OTHER_DESCRIPTORS = 100

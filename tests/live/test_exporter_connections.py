@@ -16,7 +16,7 @@ from exporter import CATALOGUE, open_recorder
 from tests.live.exporters import Exporter, certificate, exporter, over_tls
 from tests.live.servers import wait_for
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 ROW = b'inferometer_rows_total{model="digits",version="1"} 7.0'
 MOST_CONNECTIONS = 512

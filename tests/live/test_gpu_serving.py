@@ -13,8 +13,6 @@ import requests
 from tests.gpu.stand_in import UUID, WHOLE, Gpus, build, gpu_rows
 from tests.live.servers import Server, samples_of, start_server, total, wait_for
 
-pytestmark = pytest.mark.alone
-
 OTHER = "GPU-99999999-1111-2222-3333-444444444444"
 
 

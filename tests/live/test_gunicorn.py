@@ -22,7 +22,7 @@ from exporter.store_reader import StoreReader
 from exporter.view import View
 from tests.live.servers import wait_for
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 APPLICATION = """
 import os

@@ -16,7 +16,7 @@ from exporter import CollectorSettings, Label, Scraper, ScrapeRequest, counter, 
 from exporter.directory import block_paths
 from exporter.store_reader import StoreReader
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 WRITERS = 400
 FAMILIES = (
