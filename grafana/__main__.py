@@ -9,7 +9,8 @@ from pathlib import Path
 
 from grafana.classic import dashboard_json
 from grafana.definitions import DASHBOARDS
-from grafana.figures import FIGURES, promql
+from grafana.expansion import promql
+from grafana.figures import FIGURES
 from grafana.rules import rules_text
 
 WINDOW = re.compile(r"(\d+[smhdw])+")

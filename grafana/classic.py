@@ -6,9 +6,9 @@ from typing import Any
 
 from grafana.layout import COLUMNS, placed
 from grafana.model import Dashboard, Panel, Row, Target
-from grafana.panel_json import DATA_SOURCE, panel_json
+from grafana.panel_json import panel_json
 from grafana.scope import written_out
-from grafana.variables import VARIABLES
+from grafana.variables import DATA_SOURCE, VARIABLES
 
 SCHEMA_VERSION = 39
 # Whether what is not there cannot be there, or could not be collected.

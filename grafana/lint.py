@@ -16,7 +16,6 @@ from grafana.model import Dashboard, Panel, Target
 from grafana.scope import written_out
 
 SHORTEST_DESCRIPTION = 20
-MOST_LINES = 20
 # What has a line for each model, version and so on: closed sets, or few by what is chosen.
 FEW = frozenset((
     "model", "version", "job", "le", "phase", "code", "reason", "outcome", "role", "cause",
@@ -24,6 +23,14 @@ FEW = frozenset((
     "clock", "severity", "iou", "error", "collector", "key", "bin", "kind",
 ))  # fmt: skip
 COUNTERS = frozenset(family.name for family in CATALOGUE if family.kind == "counter")
+HISTOGRAMS = frozenset(family.name for family in CATALOGUE if family.kind == "histogram")
+# Of which some panels show all models of an instance on purpose.
+EVERYWHERE = frozenset((
+    "inferometer_model_state", "inferometer_rows_total", "inferometer_model_info",
+    "inferometer_device_busy_seconds_total",
+    # Its version is the server's own.
+    "inferometer_build_info",
+))  # fmt: skip
 RATES = frozenset(("rate", "increase", "irate"))
 GRAFANAS = frozenset(("__rate_interval", "__range", "__range_s", "datasource"))
 
@@ -123,7 +130,7 @@ def _lines(panel: Panel) -> Iterator[str]:
 
 
 def _exemplars(panel: Panel) -> Iterator[str]:
-    has_buckets = all("_bucket" in target.expression for target in panel.targets[:1])
+    has_buckets = any("_bucket" in target.expression for target in panel.targets)
     if panel.has_exemplars and not has_buckets:
         yield "only histograms have exemplars"
 
@@ -163,15 +170,6 @@ def _scoped(panel: Panel, target: Target) -> Iterator[str]:
             yield f"{selector.metric} is not narrowed by {', '.join(sorted(missing))}"
 
 
-# Of which some panels show all models of an instance on purpose.
-EVERYWHERE = frozenset((
-    "inferometer_model_state", "inferometer_rows_total", "inferometer_model_info",
-    "inferometer_device_busy_seconds_total",
-    # Its version is the server's own.
-    "inferometer_build_info",
-))  # fmt: skip
-
-
 def _rates(panel: Panel, target: Target) -> Iterator[str]:
     for selector in promql.used(written_out(target.expression)).selectors:
         base = re.sub(r"_(bucket|sum|count)$", "", selector.metric)
@@ -180,9 +178,6 @@ def _rates(panel: Panel, target: Target) -> Iterator[str]:
             yield f"{selector.function} of {selector.metric}, which is no counter"
         if is_counter and selector.function not in RATES and panel.kind != "table":
             yield f"{selector.metric} is drawn as it is"
-
-
-HISTOGRAMS = frozenset(family.name for family in CATALOGUE if family.kind == "histogram")
 
 
 def _buckets(panel: Panel, target: Target) -> Iterator[str]:

@@ -6,8 +6,8 @@ from typing import Any
 from grafana.layout import Place
 from grafana.model import Panel, Target
 from grafana.scope import written_out
+from grafana.variables import DATA_SOURCE
 
-DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TYPES = {
     "stat": "stat",
     "timeseries": "timeseries",
@@ -41,7 +41,7 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     },
     "bar chart": {"xTickLabelRotation": 0, "showValue": "never", "stacking": "none"},
-    "heatmap": {"calculate": False, "yAxis": {"axisPlacement": "left"}, "cellGap": 1},
+    "heatmap": {"calculate": False, "cellGap": 1},
     "state timeline": {"mergeValues": True, "showValue": "never"},
     "status history": {"showValue": "never"},
 }
@@ -99,7 +99,6 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             for number, (value, (text, color)) in enumerate(MARKS.items())
         }
         found["mappings"] = [{"type": "value", "options": options}, NAN]
-    if panel.kind == "stat":
         # Grafana's own would turn red at 80.
         found["thresholds"] = {"mode": "absolute", "steps": [{"value": None, "color": "text"}]}
     if panel.thresholds:

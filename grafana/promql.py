@@ -53,11 +53,6 @@ def used(expression: str) -> Used:
     )
 
 
-def quotients(expression: str) -> Iterator[tuple[str, bool]]:
-    """Yield each divisor, and whether it is kept from being 0 by a comparison."""
-    yield from _divisors(parser.parse(filled(expression)))
-
-
 def _walk(node: Any, function: str) -> Iterator[Selector | tuple[str, tuple[str, ...]] | str]:
     kind = type(node).__name__
     if kind == "VectorSelector":
@@ -82,21 +77,3 @@ def _walk(node: Any, function: str) -> Iterator[Selector | tuple[str, tuple[str,
             yield from _walk(argument, node.func.name)
     elif kind in {"ParenExpr", "UnaryExpr", "SubqueryExpr"}:
         yield from _walk(node.expr, function)
-
-
-def _divisors(node: Any) -> Iterator[tuple[str, bool]]:
-    kind = type(node).__name__
-    if kind == "BinaryExpr":
-        if str(node.op) == "/":
-            inner = node.rhs
-            while type(inner).__name__ == "ParenExpr":
-                inner = inner.expr
-            is_guarded = type(inner).__name__ == "BinaryExpr" and str(inner.op) in {">", ">="}
-            yield str(inner), is_guarded
-        yield from _divisors(node.lhs)
-        yield from _divisors(node.rhs)
-    elif kind == "Call":
-        for argument in node.args:
-            yield from _divisors(argument)
-    elif kind in {"ParenExpr", "UnaryExpr", "AggregateExpr", "SubqueryExpr"}:
-        yield from _divisors(node.expr)

@@ -6,7 +6,8 @@ as many. A count of the day is the mean of its hours' sums: 60 evaluations see e
 
 import re
 
-from grafana.figures import FIGURES, Count, counts, expanded
+from grafana.expansion import Count, counts, expanded
+from grafana.figures import FIGURES
 
 HEAD = """---
 # Prediction quality over the last day, for Prometheus 2.42 and later.

@@ -9,7 +9,8 @@ has nothing to show, -2 where none answers. `fig(name)` is a figure of quality o
 
 import re
 
-from grafana.figures import FIGURES, Count, expanded
+from grafana.expansion import Count, expanded
+from grafana.figures import FIGURES
 
 JOB, INSTANCE, MODEL, VERSION, GPU = (
     f'{name}=~"${variable}"'

@@ -30,6 +30,11 @@ def digest_of(task: Echoed, values: Values) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
+def text_of(item: object) -> str:
+    """Return an element of an output or input as text, as a reply has it."""
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
+
+
 def canonical_texts(texts: Iterable[str]) -> bytes:
     """Return texts as their lengths and bytes, so that none runs into the next."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]

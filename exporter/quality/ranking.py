@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.quality.echo import canonical_texts
+from exporter.quality.echo import canonical_texts, text_of
 from exporter.quality.errors import LabelError
 from exporter.quality.sums import Sums
 from exporter.quality.task import VALUE, Values
@@ -112,9 +112,6 @@ def _discounted(gains: Sequence[float]) -> float:
 
 def _items(row: NDArray[Any]) -> list[str] | None:
     """Return a row's items as text; None for one that is no ranking."""
-    found = [
-        item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
-        for item in np.atleast_1d(row).ravel().tolist()
-    ]
+    found = list(map(text_of, np.atleast_1d(row).ravel().tolist()))
     is_ranking = len(found) <= MOST_ITEMS and len(set(found)) == len(found)
     return found if is_ranking else None

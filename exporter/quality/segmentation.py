@@ -50,7 +50,8 @@ class Segmentation:
 
     def pack(self, outputs: NDArray[Any]) -> list[Values | None]:
         """Return each image's classes; None where they are more than a label can bring back."""
-        if not 0 < outputs[0, ..., :].size // (outputs.shape[3:] or (1,))[0] <= MOST_PIXELS:
+        height, width = outputs.shape[1:ROW_DIMENSIONS]
+        if not 0 < height * width <= MOST_PIXELS:
             return [None] * len(outputs)
         return packed_rows(outputs, lambda images: (mask_of(self._ids(one)) for one in images))
 

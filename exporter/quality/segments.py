@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from exporter.metric import OTHER
+from exporter.quality.echo import text_of
 from exporter.quality.sums import Sums
 
 MOST_KEYS, MOST_VALUES = 3, 20
@@ -101,6 +102,4 @@ def _number(item: float, kind: type) -> str:
 
 
 def _text(item: object) -> str:
-    if isinstance(item, bytes):
-        return item.decode("utf-8", "replace")
-    return str(item).lower() if isinstance(item, bool) else str(item)
+    return str(item).lower() if isinstance(item, bool) else text_of(item)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from exporter.quality.bleu import Bleu, declare_bleu
 from exporter.quality.chrf import count_chrf, declare_chrf
-from exporter.quality.echo import canonical_texts
+from exporter.quality.echo import canonical_texts, text_of
 from exporter.quality.errors import LabelError, ScoreError
 from exporter.quality.sums import Sums
 from exporter.quality.task import VALUE, Values
@@ -40,7 +40,7 @@ class Translation:
         """Return each row's text; None for one that is longer than a label may be."""
         if outputs.size != len(outputs):
             raise ScoreError(f"a row has {outputs[0].size} texts; one is expected")
-        texts = [_decoded(item) for item in outputs.ravel().tolist()]
+        texts = [text_of(item) for item in outputs.ravel().tolist()]
         return [text if len(text) <= MOST_CHARACTERS else None for text in texts]
 
     def echoed(self, prediction: object) -> str:
@@ -88,14 +88,10 @@ class Translation:
 def _unpacked(value: object) -> str | None:
     """Return the text of base64; None for what is none."""
     try:
-        return _decoded(base64.b64decode(value, validate=True))  # type: ignore[arg-type]
+        return text_of(base64.b64decode(value, validate=True))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MOST_CHARACTERS
-
-
-def _decoded(item: object) -> str:
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)

@@ -1,4 +1,7 @@
-"""The dashboards, one file each."""
+"""The dashboards, one file each.
+
+A dashboard is one table of panels, a row of it some ten lines: the files are as long as they are.
+"""
 
 from grafana.definitions.batching import BATCHING
 from grafana.definitions.drift import DRIFT

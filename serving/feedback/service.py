@@ -105,7 +105,7 @@ class FeedbackService:
         size = FEW_ITEMS if any(map(brings_prediction, items)) else CHUNK_ITEMS
         end = time.monotonic() + self._most_seconds
         for start in range(0, len(items), size):
-            if time.monotonic() > end:
+            if start and time.monotonic() > end:
                 raise Unfinished(TOO_LONG, outcomes)
             prepared = [self._prepared(item) for item in items[start : start + size]]
             claimants = [one for one in prepared if isinstance(one, Prepared)]

@@ -12,7 +12,7 @@ import pytest
 from sklearn import metrics
 
 from exporter.quality import Sums
-from grafana.figures import promql
+from grafana.expansion import promql
 from tests.live import structures
 from tests.live.labels import KEY, declared
 from tests.live.prometheus import prometheus, query

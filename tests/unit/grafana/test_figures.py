@@ -30,7 +30,8 @@ from exporter.quality.segmentation import Segmentation
 from exporter.quality.sums import Sums
 from exporter.quality.task import Task
 from exporter.quality.translation import Translation
-from grafana.figures import FIGURES, promql
+from grafana.expansion import promql
+from grafana.figures import FIGURES
 from grafana.rules import recorded_name, rules_text
 from tests.unit.exporter.quality.texts import changed, fewest_edits, texts
 
