@@ -8,12 +8,14 @@ from pathlib import Path
 
 import requests
 
+from tests.live.servers import wait_for
+
 
 @contextmanager
 def prometheus(
     folder: Path, target: str, *features: str, rules: Path | None = None
 ) -> Iterator[str]:
-    """Run a real Prometheus that scrapes `target` each second; yield its URL.
+    """Run a real Prometheus that scrapes `target` each second; yield its URL when it is ready.
 
     There may be several targets, with commas between; `job=target` is of a job of its own. `rules`
     is a folder of rules.
@@ -43,19 +45,26 @@ def prometheus(
             *(f"--enable-feature={feature}" for feature in features),
         ]
     )
+    url = f"http://{address}"
+
+    def ready() -> bool:
+        # It listens before it can answer, and says 503 until then.
+        try:
+            return requests.get(f"{url}/-/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
     try:
-        yield f"http://{address}"
+        wait_for(ready, "Prometheus is ready")
+        yield url
     finally:
         process.terminate()
         process.wait()
 
 
 def query(url: str, expression: str) -> dict[frozenset[tuple[str, str]], float]:
-    """Return an instant query's samples by their labels; empty while Prometheus is not up."""
-    try:
-        answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5).json()
-    except requests.RequestException:
-        return {}
+    """Return an instant query's samples by their labels."""
+    answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5).json()
     return {
         frozenset(sample["metric"].items()): float(sample["value"][1])
         for sample in answer["data"]["result"]
