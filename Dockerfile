@@ -25,6 +25,16 @@ WORKDIR /project
 USER 10001:10001
 CMD ["python", "-m", "pytest", "tests/unit"]
 
+# docker build --target demo: the demo's training, traffic and alerts, for deploy/compose.yml
+FROM test AS demo
+# .demo is the volume's: it gets this owner when it is made.
+COPY --chown=10001:10001 demo/ demo/
+USER 0:0
+RUN mkdir .demo && chown 10001:10001 .demo
+USER 10001:10001
+ENTRYPOINT ["python"]
+CMD ["-m", "demo.train"]
+
 FROM python:3.12.15-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf25833671f512b26a9b6d778cb3
 # Within a container every address is the container's own; what is published decides who reaches it.
 ENV INFEROMETER_HOST=0.0.0.0 \

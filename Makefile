@@ -10,12 +10,16 @@ CLIENTS_INSTALLED := $(CLIENTS)/.installed
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
+# What the image has beside TensorFlow: whoever runs it cannot add to it.
+IMAGE_EXTRAS := --extra redis --extra postgres --extra translation
 
 # What uv and Keras would keep in the home directory stays in this folder.
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export KERAS_HOME := $(CURDIR)/.cache/keras
 # Only TensorFlow's errors, not its remarks about the processor.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Some environments set it; each process would then compile TensorFlow anew, for twice its start's time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -46,12 +50,13 @@ check: install ## lint, types, import contracts, and whether METRICS.md is curre
 	$(BIN)/lint-imports
 	$(BIN)/python -m exporter.catalogue --check
 	$(BIN)/python -m grafana --check
+	$(BIN)/yamllint --strict .
 
 # Each Debian package has its command's name; gcc comes without the C library's headers, and PostgreSQL's commands
 # are not on PATH. A package's service must not start: policy-rc.d says so.
-packages: ## install haproxy, prometheus, wrk, gcc, redis and postgresql where they are missing (as root, on Debian or Ubuntu)
+packages: ## install haproxy, prometheus, wrk, gcc, redis, postgresql where they are missing (as root, on Debian or Ubuntu)
 	@missing=; \
-	for name in haproxy prometheus wrk gcc redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for name in haproxy prometheus prometheus-alertmanager wrk gcc redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \
 	if [ -z "$$missing" ]; then \
@@ -82,8 +87,8 @@ dashboards: install ## write grafana/dashboards and grafana/rules from their def
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/base.txt
 	$(COMPILE) pyproject.toml --extra serve --extra web --output-file requirements/serve.txt
-	$(COMPILE) pyproject.toml --extra serve-cpu --extra web --output-file requirements/serve-cpu.txt
-	$(COMPILE) pyproject.toml --extra serve-gpu --extra web --output-file requirements/serve-gpu.txt
+	$(COMPILE) pyproject.toml --extra serve-cpu --extra web $(IMAGE_EXTRAS) --output-file requirements/serve-cpu.txt
+	$(COMPILE) pyproject.toml --extra serve-gpu --extra web $(IMAGE_EXTRAS) --output-file requirements/serve-gpu.txt
 	$(COMPILE) pyproject.toml --extra serve-cpu --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --group clients --output-file requirements/clients.txt
 
@@ -107,7 +112,7 @@ $(BIN)/uv:
 # Wheels only, so no compiler is needed. The build tool comes from the lock too: no build isolation.
 $(INSTALLED): pyproject.toml requirements/dev.txt | $(BIN)/uv
 	@echo "Installing what requirements/dev.txt pins (TensorFlow among it: a few hundred megabytes)"
-	@$(BIN)/uv pip install --python $(BIN)/python --only-binary :all: \
+	@$(BIN)/uv pip install --python $(BIN)/python --only-binary :all: --compile-bytecode \
 		--require-hashes --requirement requirements/dev.txt
 	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -116,6 +121,6 @@ $(INSTALLED): pyproject.toml requirements/dev.txt | $(BIN)/uv
 $(CLIENTS_INSTALLED): requirements/clients.txt | $(BIN)/uv
 	@echo "Installing what requirements/clients.txt pins"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLIENTS)
-	@$(BIN)/uv pip install --python $(CLIENTS)/bin/python --only-binary :all: \
+	@$(BIN)/uv pip install --python $(CLIENTS)/bin/python --only-binary :all: --compile-bytecode \
 		--require-hashes --requirement requirements/clients.txt
 	@touch $@

@@ -20,17 +20,15 @@ from demo.folder import (
     HELD_OUT,
     MODEL,
     PROJECT,
-    REFERENCE,
     SERVER_LOG,
     STORE,
     VERSION,
+    is_trained,
 )
-from demo.replay import CALM_SECONDS, Replay
+from demo.replay import CALM_SECONDS, REPORT_SECONDS, REQUEST_INTERVAL_SECONDS, Replay
 
 READY_SECONDS = 120
 POLL_SECONDS = 0.2
-REQUEST_INTERVAL_SECONDS = 0.05
-REPORT_SECONDS = 10
 # A terminal's Ctrl-C reaches the server too, and a second signal would cut its drain short.
 PATIENCE_SECONDS = 10
 LAST_WORDS = 20
@@ -120,7 +118,7 @@ def _check_free(port: int) -> None:
 
 
 def _train(stop: Stop) -> None:
-    if REFERENCE.exists():
+    if is_trained():  # asked here too: the training's imports take seconds
         print(f"The model is there already: {VERSION}")
         return
     # Without oneDNN's own rounding the same seed gives the same model on every processor.
@@ -181,7 +179,8 @@ Ctrl-C ends it.
 
 def _replay(server: subprocess.Popen[bytes], port: int, stop: Stop) -> None:
     with np.load(HELD_OUT) as held_out:
-        replay = Replay(port, images=held_out["image"], labels=held_out["label"])
+        address = f"127.0.0.1:{port}"
+        replay = Replay(address, images=held_out["image"], labels=held_out["label"])
     report_at = time.monotonic() + REPORT_SECONDS
     while not stop.wait(REQUEST_INTERVAL_SECONDS):
         if server.poll() is None:
@@ -190,11 +189,7 @@ def _replay(server: subprocess.Popen[bytes], port: int, stop: Stop) -> None:
             _check_alive(server)
         if time.monotonic() >= report_at:
             report_at += REPORT_SECONDS
-            print(
-                f"{replay.requests:,} requests, {replay.failures:,} failed, "
-                f"{replay.labelled:,} labels, digits turned by {replay.degrees:.0f} degrees, "
-                f"accuracy since the last line {replay.accuracy_since():.1%}"
-            )
+            print(replay.report())
     print("Stopping the server")
 
 

@@ -15,3 +15,8 @@ DIGIT = FOLDER / "digit.json"
 SERVER_LOG = FOLDER / "server.log"
 # Not on tmpfs, as a real server's: here nothing may be left behind outside, even by a SIGKILL.
 STORE = FOLDER / "store"
+
+
+def is_trained() -> bool:
+    """Return whether the model is there, with all that is made beside it."""
+    return REFERENCE.exists()

@@ -19,6 +19,8 @@ MOST_ROWS = 4
 OPEN_INFERENCE_EVERY = 4
 SEED = 7
 LABEL_DELAY_SECONDS = 5.0
+REQUEST_INTERVAL_SECONDS = 0.05
+REPORT_SECONDS = 10
 CALM_SECONDS, DEGREES_A_SECOND, MOST_DEGREES = 60.0, 1.0, 90.0
 TOKENS = "inferometer_feedback_token"
 
@@ -26,11 +28,21 @@ TOKENS = "inferometer_feedback_token"
 class Replay:
     """Sends requests one at a time and counts how many of the answers were right."""
 
-    def __init__(self, port: int, *, images: np.ndarray, labels: np.ndarray) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    def __init__(
+        self,
+        address: str,
+        *,
+        images: np.ndarray,
+        labels: np.ndarray,
+        most_rows: int = MOST_ROWS,
+        seed: int = SEED,
+    ) -> None:
+        """Send to the server at `address`, HOST:PORT, over one connection."""
+        self._connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
         self._images = images
         self._labels = labels
-        self._random = np.random.default_rng(SEED)
+        self._most_rows = most_rows
+        self._random = np.random.default_rng(seed)
         self._begun = time.monotonic()
         # When to send what: the rows' tokens and digits, in order.
         self._awaited: deque[tuple[float, list[dict[str, Any]]]] = deque()
@@ -52,12 +64,20 @@ class Replay:
         self._rows = self._right_rows = 0
         return accuracy
 
+    def report(self) -> str:
+        """Return a line about what has been sent, and how the model did since the last one."""
+        return (
+            f"{self.requests:,} requests, {self.failures:,} failed, "
+            f"{self.labelled:,} labels, digits turned by {self.degrees:.0f} degrees, "
+            f"accuracy since the last line {self.accuracy_since():.1%}"
+        )
+
     def send(self) -> None:
         """Ask for some random digits, and tell what earlier ones were.
 
         A refusal or a lost connection is counted, not raised.
         """
-        count = self._random.integers(1, MOST_ROWS, endpoint=True)
+        count = self._random.integers(1, self._most_rows, endpoint=True)
         chosen = self._random.choice(len(self._labels), size=count, replace=False)
         ask = (
             self._open_inference if self.requests % OPEN_INFERENCE_EVERY == 0 else self._tf_serving

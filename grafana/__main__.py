@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from grafana import kubernetes
 from grafana.classic import dashboard_json
 from grafana.definitions import DASHBOARDS
 from grafana.expansion import promql
@@ -14,9 +15,11 @@ from grafana.figures import FIGURES
 from grafana.rules import rules_text
 
 WINDOW = re.compile(r"(\d+[smhdw])+")
-FOLDER = Path(__file__).parent
+PROJECT = Path(__file__).parents[1]
 # The objectives and the alerts; the figures they stand on are generated.
-WRITTEN_BY_HAND = "rules/inferometer.yml"
+WRITTEN_BY_HAND = "grafana/rules/inferometer.yml"
+FOLDERS = ("grafana/dashboards", "grafana/rules")
+KUBERNETES_RULES = "deploy/kubernetes/components/monitoring/rules.yaml"
 
 
 def main(arguments: list[str]) -> int:
@@ -30,16 +33,18 @@ def main(arguments: list[str]) -> int:
         case _:
             print("usage: python -m grafana [--check | FIGURE WINDOW]", file=sys.stderr)
             return 2
-    wanted = {
-        f"dashboards/{dashboard.slug}.json": dashboard_json(dashboard) for dashboard in DASHBOARDS
-    }
-    wanted["rules/quality.yml"] = rules_text()
+    wanted = _wanted()
     if not arguments:
         for name, text in wanted.items():
-            (FOLDER / name).write_text(text)
+            (PROJECT / name).write_text(text)
         return 0
-    files = {*FOLDER.glob("dashboards/*"), *FOLDER.glob("rules/*")} - {FOLDER / WRITTEN_BY_HAND}
-    found = {path.relative_to(FOLDER).as_posix(): path.read_text() for path in files}
+    files = {path for folder in FOLDERS for path in (PROJECT / folder).iterdir()}
+    names = {path.relative_to(PROJECT).as_posix() for path in files} | {KUBERNETES_RULES}
+    found = {
+        name: (PROJECT / name).read_text()
+        for name in names - {WRITTEN_BY_HAND}
+        if (PROJECT / name).exists()
+    }
     if found == wanted:
         return 0
     stale = sorted(
@@ -47,6 +52,18 @@ def main(arguments: list[str]) -> int:
     )
     print(f"stale: {', '.join(stale)}; run: make dashboards", file=sys.stderr)
     return 1
+
+
+def _wanted() -> dict[str, str]:
+    """Return each generated file's text by its path in the project."""
+    dashboards = {f"{dashboard.slug}.json": dashboard_json(dashboard) for dashboard in DASHBOARDS}
+    quality = rules_text()
+    return {
+        **{f"grafana/dashboards/{file}": text for file, text in dashboards.items()},
+        "grafana/dashboards/kustomization.yaml": kubernetes.dashboards_text(dashboards),
+        "grafana/rules/quality.yml": quality,
+        KUBERNETES_RULES: kubernetes.rules_text([(PROJECT / WRITTEN_BY_HAND).read_text(), quality]),
+    }
 
 
 if __name__ == "__main__":

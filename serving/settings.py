@@ -4,7 +4,6 @@ Defaults that are not obvious say why where they stand. `settings_reading.py` kn
 settings come from.
 """
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from serving.cores import usable_cores
 from serving.settings_feedback import FeedbackSettings
 from serving.settings_forms import (
     ALL_MODELS,
@@ -58,7 +58,7 @@ class Settings(FeedbackSettings):
     metrics_port: int = Field(8502, ge=0, le=65535, description="port of the exporter's /metrics")
     # One front-end fills about one core; the runner and the kernel need the rest.
     workers: int = Field(
-        default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
+        default_factory=lambda: min(8, usable_cores()),
         ge=1,
         le=256,
         description="front-end processes",
@@ -289,7 +289,7 @@ class Settings(FeedbackSettings):
     @property
     def effective_intra_op_threads(self) -> int:
         """The setting, or each runner's share of the cores that the front-ends leave."""
-        cores = (os.cpu_count() or 1) - self.workers
+        cores = usable_cores() - self.workers
         return self.intra_op_threads or max(1, cores // (self.runners or 1))
 
     @property

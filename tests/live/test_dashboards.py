@@ -19,8 +19,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +26,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import requests
 
@@ -38,9 +35,10 @@ from grafana.model import Panel, Target
 from grafana.panel_json import ONCE
 from grafana.promql import filled, used
 from grafana.scope import written_out
-from tests.live.labels import CATS, KEY, NUMBER, declared
+from tests.live.labels import KEY, declared
+from tests.live.profiles import profiled
 from tests.live.prometheus import prometheus, query
-from tests.live.servers import Server, clean_environment, descendants, start_server, wait_for
+from tests.live.servers import Server, descendants, start_server, wait_for
 from tests.live.structures import BOXES, PIXELS, RANKING, TEXTS
 
 STATES = "LINKD"
@@ -150,34 +148,6 @@ def unnoticed(url: str, job: str, instance: str) -> list[str]:
 def shown(state: str, found: list[Asked]) -> str:
     lines = [f"{state}: {one.where}: {one.expected} expected, {one.found} found: {one.expression}" for one in found]  # fmt: skip # noqa: E501
     return "\n".join(lines)
-
-
-# One process for both: most of the time is TensorFlow's import.
-PROFILES = """
-import sys
-from serving.cli import main
-
-for model, data in zip(sys.argv[1::2], sys.argv[2::2]):
-    assert 0 == main(["profile", model, f"--data={data}", "--label=truth"])
-"""
-SEGMENTS = {"segments": {"country": ["de", "at"]}}
-
-
-def profiled(models: Path, folder: Path) -> dict[str, Path]:
-    """Return a classifier and a regression with profiles of rows like those that are sent."""
-    features = {"features": {"x": ["age", "pay"]}}
-    half = declared(models, "half", folder, CATS | SEGMENTS | features)
-    log = declared(models, "log", folder, NUMBER | SEGMENTS)
-    numbers = np.random.default_rng(1).normal(size=(600, 2))
-    lines = [f"{a!r},{b!r},{'cat' if a > b else 'dog'}" for a, b in numbers.tolist()]
-    (folder / "half.csv").write_text("\n".join(["age,pay,truth", *lines]) + "\n")
-    lines = [f"{abs(a)!r},{math.log(abs(a)) + b / 10!r}" for a, b in numbers.tolist()]
-    (folder / "log.csv").write_text("\n".join(["x,truth", *lines]) + "\n")
-    subprocess.run(
-        [sys.executable, "-c", PROFILES, half, folder / "half.csv", log, folder / "log.csv"],
-        env=clean_environment(), check=True, timeout=120,
-    )  # fmt: skip
-    return {"half": half, "log": log}
 
 
 class Load:

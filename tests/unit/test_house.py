@@ -1,7 +1,6 @@
 """The rules of the house that neither ruff nor import-linter knows."""
 
 import ast
-import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from serving.settings import Settings
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILE = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
-DOCKERFILE = (PROJECT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
 
 MODULE_LINES = 300
 FUNCTION_LINES = 40
@@ -57,10 +55,6 @@ def _modules(*packages: str) -> Iterator[tuple[str, ast.Module]]:
     for package in packages:
         for path in sorted((PROJECT / package).rglob("*.py")):
             yield path.relative_to(PROJECT).as_posix(), ast.parse(path.read_text())
-
-
-def _instructions(name: str) -> list[str]:
-    return [line.removeprefix(name).strip() for line in DOCKERFILE if line.startswith(f"{name} ")]
 
 
 def test_no_module_is_long() -> None:
@@ -167,38 +161,3 @@ def test_contributing_gives_a_reason_for_every_dependency() -> None:
     text = (PROJECT / "CONTRIBUTING.md").read_text()
 
     assert [] == [name for name in sorted(names) if f"| `{name}` |" not in text]
-
-
-def test_image_is_pinned_and_never_latest() -> None:
-    stages = {line.split()[-1] for line in _instructions("FROM") if " AS " in line}
-    images = {line.split()[0] for line in _instructions("FROM")} - stages
-
-    assert images
-    assert all(re.fullmatch(r"python:[\d.]+-slim-bookworm@sha256:[0-9a-f]{64}", i) for i in images)
-
-
-def test_image_runs_the_command_in_exec_form() -> None:
-    assert [["inferometer"]] == [json.loads(line) for line in _instructions("ENTRYPOINT")]
-    assert ["serve"] == json.loads(_instructions("CMD")[-1])
-    assert ["SIGTERM"] == _instructions("STOPSIGNAL")
-
-
-def test_image_runs_as_a_numeric_user() -> None:
-    users = _instructions("USER")
-
-    assert users
-    assert all(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) for user in users)
-
-
-def test_image_shows_both_ports() -> None:
-    ports = {Settings.model_fields[name].default for name in ("port", "metrics_port")}
-
-    assert [ports] == [set(map(int, line.split())) for line in _instructions("EXPOSE")]
-
-
-def test_image_checks_its_health_without_a_shell() -> None:
-    [check] = _instructions("HEALTHCHECK")
-    command = json.loads(check.partition("CMD ")[2])
-
-    assert ["python", "-c"] == command[:2]
-    assert "/readyz" in command[2]

@@ -113,6 +113,8 @@ def test_gauges_of_time_move_on_while_their_writer_is_stopped(store_path: Path) 
         process.kill()
 
 
+PARTS = 4
+
 # Folds, and kills itself when so many lines of the fold have been run.
 FOLDER = """
 import os, signal, sys
@@ -144,7 +146,11 @@ def fold_until(path: Path, lines: int) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_a_fold_killed_at_any_of_its_lines_loses_and_doubles_nothing(store_path: Path) -> None:
+# It starts many processes: in parts they are shared out between the cores.
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_fold_killed_at_any_of_its_lines_loses_and_doubles_nothing(
+    part: int, store_path: Path
+) -> None:
     def leave_dead(path: Path) -> None:
         for _ in range(2):
             with start_writer(path) as process:
@@ -156,7 +162,7 @@ def test_a_fold_killed_at_any_of_its_lines_loses_and_doubles_nothing(store_path:
 
     path = store_path / "store"
     dead = 0
-    for stop in range(1, lines, max(1, lines // 15)):
+    for stop in range(1, lines, max(1, lines // 15))[part::PARTS]:
         leave_dead(path)
         dead += 2
         assert fold_until(path, stop).returncode == -signal.SIGKILL

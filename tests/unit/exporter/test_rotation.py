@@ -42,15 +42,17 @@ FAMILIES = (
 # More label sets of this length than a block's table holds.
 LONG = "x" * 100
 MANY = 9_000
+# Of a test that starts many processes, so that they are shared out between the cores.
+PARTS = 4
 
 
 def open_here(path: Path) -> StoreRecorder:
     return open_recorder(path, "frontend", families=FAMILIES)
 
 
-def churn(recorder: StoreRecorder, times: int = MANY) -> None:
-    """Let that many series come and go."""
-    for number in range(times):
+def churn(recorder: StoreRecorder, times: int = MANY, *, first: int = 0) -> None:
+    """Let that many series come and go, numbered from `first`."""
+    for number in range(first, first + times):
         child = recorder.child("noise_total", kind=f"{LONG}{number}")
         child.inc()
         recorder.remove(child)
@@ -224,8 +226,10 @@ def each_line(frame, event, argument):
 def each_call(frame, event, argument):
     if frame.f_code.co_name == "_rotate" or (frame.f_back and frame.f_back.f_trace):
         return each_line
+# Being watched is slow, and the block not full before this.
+churn(recorder, 6_000)
 sys.settrace(each_call)
-churn(recorder)
+churn(recorder, 3_000, first=6_000)
 sys.settrace(None)
 recorder.child("events_total", kind="a").inc(2)
 print(-lines_left, flush=True)
@@ -242,8 +246,9 @@ def start_stopping(path: Path, lines: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 def test_stopped_and_killed_anywhere_in_a_move_nothing_is_lost_or_doubled(
-    store_path: Path,
+    part: int, store_path: Path
 ) -> None:
     with start_stopping(store_path / "all", 0) as process:
         assert process.stdout is not None
@@ -252,7 +257,8 @@ def test_stopped_and_killed_anywhere_in_a_move_nothing_is_lost_or_doubled(
     assert lines > 100
 
     # In between the removed series are left behind, one after the other.
-    for stop in (*range(1, 400, 17), *range(lines - 100, lines, 25)):
+    stops = (*range(1, 400, 17), *range(lines - 100, lines, 25))
+    for stop in stops[part::PARTS]:
         path = store_path / str(stop)
         process = start_stopping(path, stop)
         with process:
