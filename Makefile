@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install clients demo test test-dashboards check packages bench metrics dashboards lock clean
+.PHONY: help install clients demo test test-dashboards check packages bench metrics dashboards pictures lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ demo: install ## train a digit classifier, serve it and send it traffic until Ct
 
 test: install clients packages check ## run every check and test
 	@exec $(BIN)/python -m pytest tests/unit tests/gpu -n auto
-	@exec $(BIN)/python -m pytest tests/live -m "not alone and not dashboards" -n auto --dist loadfile
+	@exec $(BIN)/python -m pytest tests/live -m "not alone and not dashboards" -n auto --dist loadfile --no-loadscope-reorder
 	@exec $(BIN)/python -m pytest tests/live -m alone
 
 test-dashboards: install packages ## ask a real Prometheus every query of the dashboards, in five states
@@ -83,6 +83,11 @@ metrics: install ## write METRICS.md from the metric catalogue
 dashboards: install ## write grafana/dashboards and grafana/rules from their definitions
 	$(BIN)/python -m grafana
 
+# Ten minutes of a real run; needs prometheus, npm and Chromium.
+pictures: install ## draw the dashboards of a run of the demo, for the README
+	$(BIN)/python -m grafana.pictures.record
+	cd grafana/pictures && npm ci --silent && npm run --silent pictures
+
 # Keeps the versions a lock file has; delete the file first to raise them.
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/base.txt
@@ -93,7 +98,7 @@ lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
 	$(COMPILE) --group clients --output-file requirements/clients.txt
 
 clean: ## delete everything that make made
-	rm -rf .venv $(CLIENTS) .cache .demo .hypothesis .import_linter_cache .mypy_cache
+	rm -rf .venv $(CLIENTS) .cache .demo .hypothesis .import_linter_cache .mypy_cache grafana/pictures/node_modules
 	rm -rf .pytest_cache .ruff_cache
 	rm -f .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -221,10 +221,10 @@ _SATURATION = Row(
             "Device busy",
             "timeseries",
             "percentunit",
-            "Computing share of each device; 1 is no headroom.",
+            "Computing share of each device, models side by side counted each; 1 is no headroom.",
             (
                 Target(
-                    "topk(20, sum by (instance, device) (rate(inferometer_device_busy_seconds_total{S}[RI])))",
+                    "topk(20, clamp_max(sum by (instance, device) (rate(inferometer_device_busy_seconds_total{S}[RI])), 1))",
                     "{{instance}} {{device}}",
                     "v0vv-",
                 ),

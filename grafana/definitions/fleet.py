@@ -161,7 +161,7 @@ _COST = Row(
             "Of the busiest device; below 0.05 alerts.",
             (
                 Target(
-                    "1 - max by (job) (sum by (job, instance, device) (rate(inferometer_device_busy_seconds_total{SI}[RI])))",
+                    "1 - max by (job) (clamp_max(sum by (job, instance, device) (rate(inferometer_device_busy_seconds_total{SI}[RI])), 1))",
                     "{{job}}",
                     "vvvv-",
                 ),

@@ -9,7 +9,8 @@ Each query has a word, one letter for a state, of what is to come of it (`Target
 
 The states, in the order of the letters: L a server under load, with two simulated GPUs; I the same
 before its first request; N a server under load without GPUs; K the first, whose runner is killed;
-D the second, which has been killed.
+D the second, which has been killed. The GPU dashboard has one more: G an exporter with two GPUs, of
+which one is lost and the other too hot and with memory errors.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
+import yaml
 
 from grafana.classic import COLLECTION
 from grafana.definitions import DASHBOARDS
@@ -35,20 +37,26 @@ from grafana.model import Panel, Target
 from grafana.panel_json import ONCE
 from grafana.promql import filled, used
 from grafana.scope import written_out
+from tests.gpu.stand_in import WHOLE, Gpus, build, exporter_of
 from tests.live.labels import KEY, declared
 from tests.live.profiles import profiled
 from tests.live.prometheus import prometheus, query
 from tests.live.servers import Server, descendants, start_server, wait_for
 from tests.live.structures import BOXES, PIXELS, RANKING, TEXTS
 
-STATES = "LINKD"
-RULES = Path(__file__).parents[2] / "grafana" / "rules"
+STATES = "LINKDG"
+PROJECT = Path(__file__).parents[2]
+RULES = PROJECT / "grafana/rules"
 RANGE_SECONDS, STEP_SECONDS, WINDOW_SECONDS = 10, 1, 20
 VALUES = {
     "__rate_interval": "6s", "__range": f"{WINDOW_SECONDS}s", "__range_s": f"{WINDOW_SECONDS}",
     "window": f"{WINDOW_SECONDS}s", "model": ".+", "version": ".+", "threshold": "0.25",
     "feature": "age", "gpu": ".+", "cost": "1",
 }  # fmt: skip
+
+# What KEDA asks; the HPA's adapter asks the same (test_kubernetes.py).
+KEDA = PROJECT / "deploy/kubernetes/components/autoscaling-keda/autoscaler.yaml"
+AUTOSCALER = yaml.safe_load(KEDA.read_text())["spec"]["triggers"][0]["metadata"]["query"]
 
 # Of faults that a server under load does not have; promtool's tests of the alerts have them.
 NOT_UNDER_LOAD = {
@@ -62,6 +70,9 @@ pytestmark = [
     pytest.mark.dashboards,
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
 ]
+
+# This load has refused requests and wrong labels, and is too little for its models' warm-up.
+UNDER_LOAD: set[str] = set()
 
 
 class Asked(NamedTuple):
@@ -113,6 +124,8 @@ def wrong(url: str, state: str, job: str, instance: str) -> list[Asked]:
     """Return the queries of which something else came than is written beside them."""
     place, found = STATES.index(state), []
     for where, panel, target in targets():
+        if state == "G" and not where.startswith("gpu/"):
+            continue
         expression = filled(
             written_out(target.expression), VALUES | {"job": job, "instance": instance}
         )
@@ -143,6 +156,11 @@ def unnoticed(url: str, job: str, instance: str) -> list[str]:
         ):
             found.append(metric)
     return found
+
+
+def alerts(url: str) -> set[str]:
+    """Return the alerts that fire, or would if it went on."""
+    return {dict(labels)["alertname"] for labels in query(url, "ALERTS")}
 
 
 def shown(state: str, found: list[Asked]) -> str:
@@ -292,15 +310,18 @@ def test_every_query_gives_what_is_written_beside_it(models: Path, tmp_path: Pat
             lambda: len(query(url, "count_over_time(up[20s]) >= 18")) == 2, "scraped for a while"
         )
         report = [shown("I", wrong(url, "I", *ours))]
+        assert set() == alerts(url)
         load = Load([first, second])
         stack.callback(load.stop)
         wait_for(lambda: _has_lasted(url), "load for longer than every window", seconds=90)
         report += [shown("L", wrong(url, "L", *ours)), shown("N", wrong(url, "N", *others))]
+        assert UNDER_LOAD == alerts(url)
         assert NOT_UNDER_LOAD == set(unnoticed(url, *ours))
         with killing(first):
             killed = 'inferometer_process_exits_total{role="runner", cause="signal"} offset 3s > 0'
             wait_for(lambda: query(url, killed), "a runner was killed some seconds ago")
             report.append(shown("K", wrong(url, "K", *ours)))
+        assert query(url, AUTOSCALER)
         for pid in descendants(second.process.pid):
             os.kill(pid, signal.SIGKILL)
         second.process.kill()
@@ -308,8 +329,38 @@ def test_every_query_gives_what_is_written_beside_it(models: Path, tmp_path: Pat
         down = f"count_over_time((up == 0)[{long}s:1s]) >= {long - 3}"
         wait_for(lambda: query(url, down), "the second has been down for every window", seconds=90)
         report.append(shown("D", wrong(url, "D", *others)))
+        # Half of the fleet cannot be seen: no reason to halve it.
+        assert not query(url, AUTOSCALER)
 
     assert not any(report), "\n".join(filter(None, report))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc)")
+def test_gpu_dashboard_shows_what_is_wrong_with_a_gpu(tmp_path: Path) -> None:
+    gpus = Gpus(tmp_path, build(tmp_path))
+    first, second = f"{WHOLE} ecc1=1", "gpu 1 uuid=GPU-b name=Other memory_total=100 memory_used=9"
+    moves = ("ramp 0 f83 412000", "ramp 0 ecc1 1")
+    gpus.say(first, second, *moves)
+    (tmp_path / "rules").mkdir()
+    with (
+        exporter_of(gpus, tmp_path / "store") as running,
+        rules_each_second(tmp_path / "rules") as rules,
+        prometheus(tmp_path, f"127.0.0.1:{running.ports[0]}", rules=rules) as url,
+    ):
+        ours = ("inferometer", f"127.0.0.1:{running.ports[0]}")
+        wait_for(lambda: len(query(url, "inferometer_gpu_up == 1")) == 2, "both are up")
+        lost = "fail nvmlDeviceGetMemoryInfo_v2 code=15 gpu=1"
+        gpus.say(first, second, *moves, lost, "event 0 xid=48")
+        long = RANGE_SECONDS + WINDOW_SECONDS + 5
+        wait_for(
+            lambda: query(
+                url, f"count_over_time((inferometer_gpu_up == 0)[{long}s:1s]) > {long - 3}"
+            ),
+            "one has been lost for every window",
+        )
+        report = shown("G", wrong(url, "G", *ours))
+
+    assert not report, report
 
 
 @contextmanager

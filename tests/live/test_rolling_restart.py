@@ -1,42 +1,89 @@
-"""Three servers behind HAProxy are restarted one after the other, and no request is lost."""
+"""A roll-out as Kubernetes does it: each replica in turn, and no request and no count is lost.
+
+The replicas run the command line and the settings of the rendered Deployment; readiness is asked
+as its probe says, and its grace period is the most that a replica may take to end. HAProxy stands
+for the Service: it never tries twice, and learns of a replica that goes only after a while.
+"""
 
 import shutil
 import socket
 import subprocess
+import sys
 import threading
+import time
+import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+import yaml
 
-from tests.live.servers import Server, start_server, wait_for
+from tests.live.servers import Samples, clean_environment, samples_of, total, wait_for
 
-pytestmark = pytest.mark.alone
+pytestmark = [
+    pytest.mark.alone,
+    *(
+        pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
+        for name in ("haproxy", "kubectl")
+    ),
+]
 
-SERVERS = 3
+BASE = Path(__file__).parents[2] / "deploy/kubernetes/base"
+REPLICAS = 3
 CLIENTS = 6
+# How long a cluster may go on sending requests to a replica that was told to end.
+PROPAGATION_SECONDS = 2.0
 
 CONFIGURATION = """
 global
     maxconn 1000
+    stats socket {folder}/haproxy.sock level admin
 defaults
     mode http
     timeout connect 2s
     timeout client 60s
     timeout server 60s
-    default-server check inter 200ms fall 1 rise 1
-    retries 3
-    option redispatch
+    retries 0
 frontend callers
     bind 127.0.0.1:{port}
     default_backend replicas
 backend replicas
     balance roundrobin
-    option httpchk GET /readyz
 {replicas}
 """
+
+
+@dataclass
+class Deployment:
+    """What the manifests say of a replica."""
+
+    command: list[str]
+    settings: str
+    readiness: dict[str, Any]
+    grace_seconds: float
+
+    @property
+    def model(self) -> tuple[str, str]:
+        [model] = tomllib.loads(self.settings)["models"].items()
+        return model
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Deployment:
+    rendered = subprocess.check_output(["kubectl", "kustomize", str(BASE)], text=True)
+    manifests = {each["kind"]: each for each in yaml.safe_load_all(rendered)}
+    pod = manifests["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    return Deployment(
+        [*container["command"], *container["args"]],
+        manifests["ConfigMap"]["data"]["inferometer.toml"],
+        container["readinessProbe"],
+        pod["terminationGracePeriodSeconds"],
+    )
 
 
 def free_port() -> int:
@@ -44,84 +91,191 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class Service:
+    """HAProxy, told which replicas there are."""
+
+    def __init__(self, folder: Path, ports: list[int]) -> None:
+        port = free_port()
+        replicas = "\n".join(f"    server r{p} 127.0.0.1:{p} disabled" for p in ports)
+        self._folder = folder
+        self.file = folder / "haproxy.cfg"
+        self.file.write_text(CONFIGURATION.format(folder=folder, port=port, replicas=replicas))
+        self.url = f"http://127.0.0.1:{port}"
+
+    def set_state(self, port: int, state: str) -> None:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(self._folder / "haproxy.sock"))
+            line.sendall(f"set server replicas/r{port} state {state}\n".encode())
+            assert line.recv(1000).strip() == b""
+
+
 @contextmanager
-def haproxy(ports: list[int], folder: Path) -> Iterator[str]:
-    port = free_port()
-    replicas = "\n".join(f"    server replica{p} 127.0.0.1:{p}" for p in ports)
-    file = folder / "haproxy.cfg"
-    file.write_text(CONFIGURATION.format(port=port, replicas=replicas))
+def service(folder: Path, ports: list[int]) -> Iterator[Service]:
+    made = Service(folder, ports)
     with (folder / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen(["haproxy", "-f", str(file), "-db"], stdout=log, stderr=log)
+        process = subprocess.Popen(["haproxy", "-f", str(made.file), "-db"], stdout=log, stderr=log)
     try:
-        yield f"http://127.0.0.1:{port}"
+        wait_for((folder / "haproxy.sock").exists, "HAProxy listens")
+        yield made
     finally:
         process.terminate()
         process.wait(10)
 
 
+class Replica:
+    """One server as the Deployment runs it, at another address and beside others."""
+
+    def __init__(self, deployment: Deployment, model: Path, folder: Path, port: int) -> None:
+        self.port, self.metrics_port = port, free_port()
+        self.last_scrape: Samples = {}
+        self._deployment = deployment
+        folder.mkdir()
+        file = folder / "inferometer.toml"
+        file.write_text(deployment.settings.replace(deployment.model[1], str(model)))
+        program, verb, config = deployment.command
+        self._log = (folder / "server.log").open("wb")
+        self.process = subprocess.Popen(
+            [
+                str(Path(sys.executable).with_name(program)),
+                verb,
+                f"{config.split('=')[0]}={file}",
+            ],
+            env=clean_environment()
+            | {
+                "INFEROMETER_HOST": "127.0.0.1",
+                "INFEROMETER_METRICS_HOST": "127.0.0.1",
+                "INFEROMETER_PORT": f"{port}",
+                "INFEROMETER_METRICS_PORT": f"{self.metrics_port}",
+                "INFEROMETER_STORE_PATH": f"/dev/shm/inferometer-rolled-{port}",
+                "INFEROMETER_WORKERS": "1",
+            },
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def is_ready(self) -> bool:
+        """Ask once, as the kubelet does."""
+        probe = self._deployment.readiness
+        url = f"http://127.0.0.1:{self.port}{probe['httpGet']['path']}"
+        with suppress(requests.RequestException):
+            return requests.get(url, timeout=probe["timeoutSeconds"]).status_code == 200
+        return False
+
+    def scrape(self) -> None:
+        with suppress(requests.RequestException):
+            answer = requests.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10)
+            self.last_scrape = samples_of(answer.text)
+
+    def end(self, service: Service) -> float:
+        """End it as the kubelet does; return how long that took."""
+        begun = time.monotonic()
+        self.process.terminate()
+        threading.Timer(PROPAGATION_SECONDS, service.set_state, (self.port, "drain")).start()
+        assert self.process.wait(self._deployment.grace_seconds) == 0
+        return time.monotonic() - begun
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+
+@dataclass
 class Traffic:
     """Callers that ask until they are stopped; each answer is right, or it is remembered."""
 
-    def __init__(self, url: str) -> None:
-        self.answered = 0
-        self.lost: list[str] = []
-        self._url = url
-        self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
-        for thread in self._threads:
+    url: str
+    answered: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def flowing(self) -> Iterator[None]:
+        stopped = threading.Event()
+        threads = [threading.Thread(target=self._run, args=(stopped,)) for _ in range(CLIENTS)]
+        for thread in threads:
             thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            for thread in threads:
+                thread.join()
 
-    def stop(self) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
+    def _run(self, stopped: threading.Event) -> None:
         session = requests.Session()
-        while not self._stopped.is_set():
+        while not stopped.wait(0.02):
             try:
-                answer = session.post(
-                    f"{self._url}/v1/models/half:predict", '{"instances":[[2,4]]}', timeout=60
-                )
+                answer = session.post(self.url, '{"instances":[[2,4]]}', timeout=60)
             except requests.RequestException as error:
                 self.lost.append(repr(error))
                 continue
             if (answer.status_code, answer.text) != (200, '{"predictions":[[1.0,2.0]]}'):
                 self.lost.append(f"{answer.status_code} {answer.text}")
             self.answered += 1
-            self._stopped.wait(0.005)
+
+
+@contextmanager
+def scraping(replicas: list[Replica]) -> Iterator[None]:
+    """Scrape each replica every half second, as long as it answers."""
+    ends = threading.Event()
+
+    def run() -> None:
+        while not ends.wait(0.5):
+            for replica in list(replicas):
+                replica.scrape()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
-def test_rolling_restart_loses_no_request(models: Path, tmp_path: Path) -> None:
-    ports = [free_port() for _ in range(SERVERS)]
-
-    def start(port: int, stack: ExitStack) -> Server:
-        arguments = (f"--port={port}", "--workers=1", "--pre-stop-seconds=2")
-        return stack.enter_context(start_server({"half": models / "half"}, tmp_path, *arguments))
-
+def test_roll_out_loses_no_request_and_no_count(
+    models: Path, tmp_path: Path, deployment: Deployment
+) -> None:
+    ports = [free_port() for _ in range(REPLICAS)]
+    replicas: list[Replica] = []
+    took: list[float] = []
+    name, _ = deployment.model
     with ExitStack() as stack:
-        servers = [start(port, stack) for port in ports]
-        url = stack.enter_context(haproxy(ports, tmp_path))
-        wait_for(lambda: answers(url), "HAProxy has found the replicas")
-        traffic = Traffic(url)
-        stack.callback(traffic.stop)
-        for server, port in zip(servers, ports, strict=True):
-            server.process.terminate()
-            assert server.process.wait(30) == 0
-            before = traffic.answered
-            start(port, stack)
-            wait_for(lambda n=before: traffic.answered > n + 100, "answers go on")  # type: ignore[misc]
+        proxy = stack.enter_context(service(tmp_path, ports))
 
-        traffic.stop()
+        def start(port: int) -> Replica:
+            folder = tmp_path / f"replica-{len(replicas)}"
+            replica = Replica(deployment, models / "half", folder, port)
+            stack.callback(replica.kill)
+            replicas.append(replica)
+            return replica
+
+        def join(replica: Replica) -> None:
+            wait_for(replica.is_ready, "ready")
+            proxy.set_state(replica.port, "ready")
+
+        for replica in [start(port) for port in ports]:
+            join(replica)
+        traffic = Traffic(f"{proxy.url}/v1/models/{name}:predict")
+        with scraping(replicas):
+            with traffic.flowing():
+                for replica in replicas[:REPLICAS]:
+                    took.append(replica.end(proxy))
+                    join(start(replica.port))
+                    before = traffic.answered
+                    wait_for(lambda n=before: traffic.answered > n + 100, "answers go on")  # type: ignore[misc]
+            for replica in replicas[REPLICAS:]:
+                replica.process.terminate()
+            for replica in replicas[REPLICAS:]:
+                assert replica.process.wait(deployment.grace_seconds) == 0
 
     assert [] == traffic.lost
     assert traffic.answered > 300
-
-
-def answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/readyz", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
+    counted = [
+        total(replica.last_scrape, "inferometer_requests_total", model=name, code="200")
+        for replica in replicas
+    ]
+    assert all(counted)
+    assert traffic.answered == sum(counted)
+    assert max(took) < deployment.grace_seconds - 5

@@ -1,0 +1,82 @@
+// From Prometheus's answers to Grafana's data frames, as Grafana's data source makes them.
+import { FieldType, createDataFrame, getDisplayProcessor } from '@grafana/data';
+
+export const NUMBER = (text) => (text === '+Inf' ? Infinity : text === '-Inf' ? -Infinity : Number(text));
+
+export function legend(target, labels) {
+  const { __name__: name, ...others } = labels;
+  if (target.legendFormat && target.legendFormat !== '__auto') {
+    return target.legendFormat.replace(/{{\s*(\w+)\s*}}/g, (_, label) => labels[label] ?? '');
+  }
+  return Object.entries(others).map(([label, value]) => `${label}="${value}"`).join(', ') || (name ?? 'value');
+}
+
+function withDisplay(field, theme) {
+  field.display = getDisplayProcessor({ field, theme, timeZone: 'utc' });
+  return field;
+}
+
+// A panel's defaults, and what its overrides say of the field of this name or of this query.
+export function configOf(panel, name, refId) {
+  const { defaults = {}, overrides = [] } = panel.fieldConfig;
+  const config = { ...defaults, custom: { ...defaults.custom } };
+  for (const { matcher, properties } of overrides) {
+    for (const { id, value } of [name, refId].includes(matcher.options) ? properties : []) {
+      if (id.startsWith('custom.')) config.custom[id.slice('custom.'.length)] = value;
+      else config[id] = value;
+    }
+  }
+  return config;
+}
+
+// One frame a series, with the times of the whole range, so that gaps are gaps.
+export function seriesFrames(panel, answers, theme) {
+  return panel.targets.flatMap((target, number) =>
+    answers[number].map((series) => {
+      const name = legend(target, series.metric);
+      const points = series.values ?? [series.value];
+      const config = { ...configOf(panel, name, target.refId), displayName: name };
+      const frame = createDataFrame({
+        refId: target.refId,
+        fields: [
+          { name: 'Time', type: FieldType.time, values: points.map(([time]) => time * 1000) },
+          { name, type: FieldType.number, config, labels: series.metric, values: points.map(([, text]) => NUMBER(text)) },
+        ],
+      });
+      frame.fields.forEach((field) => withDisplay(field, theme));
+      return frame;
+    })
+  );
+}
+
+// The answers of all targets side by side, as the transformations "merge", "organize" and "sortBy" leave them.
+export function tableFrame(panel, answers, theme) {
+  const rows = [];
+  panel.targets.forEach((target, number) => {
+    const column = panel.targets.length > 1 ? `Value #${target.refId}` : 'Value';
+    for (const { metric, value } of answers[number]) {
+      const { __name__: _, ...labels } = metric;
+      const fits = (row) => !(column in row) && Object.entries(labels).every(([k, v]) => !(k in row) || row[k] === v);
+      let row = rows.find(fits);
+      if (!row) rows.push((row = {}));
+      Object.assign(row, labels, { [column]: NUMBER(value[1]) });
+    }
+  });
+  const organize = panel.transformations?.find(({ id }) => id === 'organize')?.options ?? {};
+  const sort = panel.transformations?.find(({ id }) => id === 'sortBy')?.options.sort[0];
+  if (sort) {
+    const text = (row) => String(row[sort.field] ?? '');
+    rows.sort((a, b) => text(a).localeCompare(text(b), undefined, { numeric: true }) * (sort.desc ? -1 : 1));
+  }
+  const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))].filter((key) => !organize.excludeByName?.[key]);
+  keys.sort((a, b) => a.startsWith('Value') - b.startsWith('Value'));
+  return createDataFrame({
+    fields: keys.map((key) => {
+      const name = organize.renameByName?.[key] ?? key;
+      const isNumber = key.startsWith('Value');
+      const config = isNumber ? configOf(panel, name) : {};
+      const field = { name, type: isNumber ? FieldType.number : FieldType.string, config, values: rows.map((row) => row[key] ?? null) };
+      return withDisplay(field, theme);
+    }),
+  });
+}
