@@ -28,7 +28,8 @@ class Target:
 class Panel:
     """One picture. `description` says what it shows and what to do when it is bad.
 
-    `absent` is what stands there when there is nothing to show. `link` is the dashboard that a
+    `absent` is what stands there when there is nothing to show. A table is sorted by the column
+    `sorted_by`, the largest first. `link` is the dashboard that a
     row of a table opens, with the row's `linked` labels.
     """
 
@@ -40,6 +41,7 @@ class Panel:
     absent: str = "no data in this range; see Collection"
     is_stacked: bool = False
     has_exemplars: bool = False
+    sorted_by: str = ""
     link: str = ""
     linked: tuple[str, ...] = ()
     thresholds: tuple[tuple[float, str], ...] = ()

@@ -56,16 +56,23 @@ def panel_json(panel: Panel, place: Place, number: int) -> dict[str, Any]:
         "description": panel.description,
         "datasource": DATA_SOURCE,
         "gridPos": place._asdict(),
-        "fieldConfig": {"defaults": _defaults(panel), "overrides": _units(panel)},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
         "options": _options(panel),
         "targets": [_target(panel, target, place) for place, target in enumerate(panel.targets)],
     }
     if panel.kind in {"table", "bar chart"}:
         found["transformations"] = _as_table(panel)
+    if any("{{gpu_uuid}}" in target.legend for target in panel.targets):
+        # A whole UUID leaves no room for the lines.
+        short = {"regex": "(GPU|MIG)-([0-9a-f]{8})[0-9a-f-]*", "renamePattern": "$1-$2"}
+        found["transformations"] = [{"id": "renameByRegex", "options": short}]
     return found
 
 
 def _options(panel: Panel) -> Mapping[str, Any]:
+    if panel.sorted_by:
+        by = {"displayName": panel.sorted_by, "desc": True}
+        return {**OPTIONS[panel.kind], "sortBy": [by]}
     if panel.kind != "heatmap":
         return OPTIONS[panel.kind]
     # The buckets are of the panel's unit, what is in them is so many a second.
@@ -107,8 +114,10 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             "mode": "absolute",
             "steps": [{"value": None, "color": "green"}, *steps],
         }
-        is_graph = panel.kind == "timeseries"
-        found["color"] = {"mode": "palette-classic" if is_graph else "thresholds"}
+    if panel.kind in {"timeseries", "bar gauge"} or panel.thresholds:
+        # Without thresholds of ours, Grafana's own would colour a gauge red at 80.
+        is_plain = panel.kind == "timeseries" or not panel.thresholds
+        found["color"] = {"mode": "palette-classic" if is_plain else "thresholds"}
     if panel.kind == "timeseries":
         found["custom"] = {
             "fillOpacity": 30 if panel.is_stacked else 0,
@@ -117,20 +126,28 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             "lineWidth": 1,
             "thresholdsStyle": {"mode": "dashed" if panel.thresholds else "off"},
         }
+        if panel.is_stacked:
+            found["min"] = 0
+        if panel.unit == "percentunit":
+            # Where all is 0 the axis would end at 10,000 %.
+            found["custom"]["axisSoftMax"] = 0.05
     if panel.link:
         found["links"] = [_link(panel)]
     return found
 
 
-def _units(panel: Panel) -> list[dict[str, Any]]:
-    """Return the units of a table's columns, or of a query's lines, where they have their own."""
+def _overrides(panel: Panel) -> list[dict[str, Any]]:
+    """Return the units of a table's columns, or of a query's lines, where they have their own.
+
+    A cell without a value has a dash, and not what is said of a table without rows.
+    """
 
     def matcher(number: int, target: Target) -> dict[str, str]:
         if panel.kind == "table":
             return {"id": "byName", "options": target.legend}
         return {"id": "byFrameRefID", "options": chr(ord("A") + number)}
 
-    return [
+    units: list[dict[str, Any]] = [
         {
             "matcher": matcher(number, target),
             "properties": [{"id": "unit", "value": target.unit}],
@@ -138,6 +155,10 @@ def _units(panel: Panel) -> list[dict[str, Any]]:
         for number, target in enumerate(panel.targets)
         if target.unit
     ]
+    if panel.kind != "table":
+        return units
+    dash = {"id": "noValue", "value": "–"}
+    return [{"matcher": {"id": "byType", "options": "number"}, "properties": [dash]}, *units]
 
 
 def _link(panel: Panel) -> dict[str, object]:
@@ -148,14 +169,15 @@ def _link(panel: Panel) -> dict[str, object]:
 
 
 def _as_table(panel: Panel) -> list[dict[str, Any]]:
-    """Return what makes one table of several queries, with their names as the columns'."""
+    """Return what makes one table of several queries, with their names as the columns'.
+
+    Of a query without a name the labels are shown, and not its value.
+    """
     letters = [chr(ord("A") + number) for number in range(len(panel.targets))]
-    names = {
-        ("Value" if len(letters) == 1 else f"Value #{letter}"): target.legend
-        for letter, target in zip(letters, panel.targets, strict=True)
-        if target.legend
-    }
-    hidden = {"Time": True, "__name__": True, "job": True}
+    values = ["Value"] if len(letters) == 1 else [f"Value #{letter}" for letter in letters]
+    legends = {value: target.legend for value, target in zip(values, panel.targets, strict=True)}
+    names = {value: legend for value, legend in legends.items() if legend}
+    hidden = dict.fromkeys(["Time", "__name__", "job", *(legends.keys() - names.keys())], True)
     found: list[dict[str, Any]] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {"excludeByName": hidden, "renameByName": names}},

@@ -78,6 +78,7 @@ _NOW = Row(
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
             link="drift",
             linked=("model", "version", "feature"),
+            sorted_by="PSI",
         ),
     ),
 )
@@ -185,6 +186,7 @@ _ONE_WINDOW = Row(
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+            sorted_by="Jensen-Shannon",
         ),
         Panel(
             "Shares of $feature",

@@ -68,6 +68,7 @@ _FLEET = Row(
             ),
             link="overview",
             linked=("instance",),
+            sorted_by="requests",
         ),
         Panel(
             "Load time by step",
@@ -82,6 +83,7 @@ _FLEET = Row(
                     unit="s",
                 ),
             ),
+            sorted_by="seconds",
         ),
         Panel(
             "Models",

@@ -60,15 +60,15 @@ _STATE = Row(
             "Clocks held back by",
             "state timeline",
             "none",
-            "Hw_ reasons are heat or power supply.",
+            "Reasons that there were in the range; hw_ reasons are heat or power supply.",
             (
                 Target(
-                    "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG})",
+                    "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0",
                     "{{gpu_uuid}} {{reason}}",
                     "**-*-",
                 ),
             ),
-            absent="no GPU here, or one that does not tell this",
+            absent="nothing holds them back, or there is no GPU that tells this",
         ),
         Panel(
             "Time held back",
@@ -437,6 +437,7 @@ _FAULTS = Row(
                 ),
             ),
             absent="none since the exporter started",
+            sorted_by="last",
         ),
         Panel(
             "Collector",

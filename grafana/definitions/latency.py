@@ -101,8 +101,8 @@ _SHAPE = Row(
             "Share of requests above each boundary over the range.",
             (
                 Target(
-                    "1 - sum by (le) (increase(inferometer_request_duration_seconds_bucket{S}[$__range])) / on () group_left () (sum(increase(inferometer_request_duration_seconds_count{S}[$__range])) > 0)",
-                    "",
+                    'sort_desc(1 - sum by (le) (increase(inferometer_request_duration_seconds_bucket{S, le!="+Inf"}[$__range])) / on () group_left () (sum(increase(inferometer_request_duration_seconds_count{S}[$__range])) > 0))',
+                    "{{le}} s",
                     "v-vv-",
                 ),
             ),

@@ -112,6 +112,8 @@ _SLO = Row(
                     "v-vvv",
                 ),
             ),
+            # With an objective of 99.9 % nothing can be below -999.
+            thresholds=((-1000.0, "red"), (0.0, "orange"), (0.25, "green")),
         ),
         Panel(
             "Burn rate, availability",
@@ -260,19 +262,19 @@ _MODELS = Row(
             "One row per version; opens its quality.",
             (
                 Target(
-                    "sum by (model, version) (rate(inferometer_request_duration_seconds_count{S}[$__range]))",
+                    'sum by (model, version) (rate(inferometer_request_duration_seconds_count{S, version!="__unknown__"}[$__range]))',
                     "requests",
                     "v0vv-",
                     unit="reqps",
                 ),
                 Target(
-                    "histogram_quantile(0.99, sum by (model, version, le) (rate(inferometer_request_duration_seconds_bucket{S}[$__range])))",
+                    'histogram_quantile(0.99, sum by (model, version, le) (rate(inferometer_request_duration_seconds_bucket{S, version!="__unknown__"}[$__range])))',
                     "p99",
                     "vnvv-",
                     unit="s",
                 ),
                 Target(
-                    "sum by (model, version) (increase(inferometer_request_failures_total{S}[$__range]))",
+                    'sum by (model, version) (increase(inferometer_request_failures_total{S, version!="__unknown__"}[$__range]))',
                     "failures",
                     "v0vv-",
                     unit="short",
@@ -285,13 +287,13 @@ _MODELS = Row(
                 ),
                 Target(
                     "max by (model, version, state) (inferometer_model_state{S}) == 1",
-                    "state",
+                    "",
                     "vvv--",
-                    unit="none",
                 ),
             ),
             link="quality",
             linked=("model", "version"),
+            sorted_by="requests",
         ),
         Panel(
             "Alerts",

@@ -99,6 +99,7 @@ _TRUTH = Row(
                     "v-vv-",
                 ),
             ),
+            sorted_by="share",
         ),
         Panel(
             "Accuracy by what was predicted",

@@ -29,7 +29,7 @@ RANGE_SECONDS, STEP_SECONDS, SCRAPE_SECONDS = 600, 5, 5
 READY_SECONDS = 300
 VALUES = {
     "__rate_interval": "20s", "__range": f"{RANGE_SECONDS}s", "__range_s": f"{RANGE_SECONDS}",
-    "window": "10m", "threshold": "0.25", "feature": "image[4,4,0]", "cost": "1",
+    "window": "10m", "threshold": "0.25", "feature": "image:mean", "cost": "1",
 }  # fmt: skip
 CONFIGURATION = """
 global: {{scrape_interval: {seconds}s, evaluation_interval: 1m}}
@@ -83,7 +83,13 @@ def _record(url: str, dashboard: dict[str, Any], now: float) -> dict[str, Any]:
         panel["id"]: [_ask(url, target, now) for target in panel["targets"]] for panel in panels
     }
     begun = now - RANGE_SECONDS
-    return {"dashboard": dashboard, "answers": answers, "from": begun, "to": now}
+    return {
+        "dashboard": dashboard,
+        "answers": answers,
+        "values": VALUES,
+        "from": begun,
+        "to": now,
+    }
 
 
 def _ask(url: str, target: dict[str, Any], now: float) -> list[Any]:

@@ -21,7 +21,8 @@ export function configOf(panel, name, refId) {
   const { defaults = {}, overrides = [] } = panel.fieldConfig;
   const config = { ...defaults, custom: { ...defaults.custom } };
   for (const { matcher, properties } of overrides) {
-    for (const { id, value } of [name, refId].includes(matcher.options) ? properties : []) {
+    const matches = matcher.id === 'byType' || [name, refId].includes(matcher.options);
+    for (const { id, value } of matches ? properties : []) {
       if (id.startsWith('custom.')) config.custom[id.slice('custom.'.length)] = value;
       else config[id] = value;
     }
@@ -29,27 +30,34 @@ export function configOf(panel, name, refId) {
   return config;
 }
 
+// In a graph what is no number is a gap, as Grafana has it.
 // One frame a series, with the times of the whole range, so that gaps are gaps.
 export function seriesFrames(panel, answers, theme) {
+  const drawable = (text) => (panel.type === 'timeseries' && !Number.isFinite(NUMBER(text)) ? null : NUMBER(text));
+  let seriesIndex = 0;
+  const rename = panel.transformations?.find(({ id }) => id === 'renameByRegex')?.options;
+  const mode = panel.type === 'timeseries' ? 'palette-classic' : 'thresholds';
   return panel.targets.flatMap((target, number) =>
     answers[number].map((series) => {
-      const name = legend(target, series.metric);
+      const whole = legend(target, series.metric);
+      const name = rename ? whole.replace(new RegExp(rename.regex), rename.renamePattern) : whole;
       const points = series.values ?? [series.value];
-      const config = { ...configOf(panel, name, target.refId), displayName: name };
+      const config = { color: { mode }, ...configOf(panel, name, target.refId), displayName: name };
       const frame = createDataFrame({
         refId: target.refId,
         fields: [
           { name: 'Time', type: FieldType.time, values: points.map(([time]) => time * 1000) },
-          { name, type: FieldType.number, config, labels: series.metric, values: points.map(([, text]) => NUMBER(text)) },
+          { name, type: FieldType.number, config, labels: series.metric, values: points.map(([, text]) => drawable(text)) },
         ],
       });
+      frame.fields[1].state = { seriesIndex: seriesIndex++ };
       frame.fields.forEach((field) => withDisplay(field, theme));
       return frame;
     })
   );
 }
 
-// The answers of all targets side by side, as the transformations "merge", "organize" and "sortBy" leave them.
+// The answers of all targets side by side, merged, organized and sorted as the panel says.
 export function tableFrame(panel, answers, theme) {
   const rows = [];
   panel.targets.forEach((target, number) => {
@@ -63,16 +71,20 @@ export function tableFrame(panel, answers, theme) {
     }
   });
   const organize = panel.transformations?.find(({ id }) => id === 'organize')?.options ?? {};
+  const names = (key) => organize.renameByName?.[key] ?? key;
   const sort = panel.transformations?.find(({ id }) => id === 'sortBy')?.options.sort[0];
   if (sort) {
     const text = (row) => String(row[sort.field] ?? '');
-    rows.sort((a, b) => text(a).localeCompare(text(b), undefined, { numeric: true }) * (sort.desc ? -1 : 1));
+    rows.sort((a, b) => text(a).localeCompare(text(b), undefined, { numeric: true }));
   }
+  const by = panel.options.sortBy?.[0];
+  const value = (row) => Object.entries(row).find(([key]) => names(key) === by.displayName)?.[1] ?? -Infinity;
+  if (by) rows.sort((a, b) => value(b) - value(a));
   const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))].filter((key) => !organize.excludeByName?.[key]);
-  keys.sort((a, b) => a.startsWith('Value') - b.startsWith('Value'));
+  keys.sort((a, b) => a.startsWith('Value') - b.startsWith('Value') || (a.startsWith('Value') ? a.localeCompare(b) : 0));
   return createDataFrame({
     fields: keys.map((key) => {
-      const name = organize.renameByName?.[key] ?? key;
+      const name = names(key);
       const isNumber = key.startsWith('Value');
       const config = isNumber ? configOf(panel, name) : {};
       const field = { name, type: isNumber ? FieldType.number : FieldType.string, config, values: rows.map((row) => row[key] ?? null) };

@@ -11,8 +11,10 @@ const GAP_PIXELS = 8;
 const MARGIN_PIXELS = 16;
 
 const theme = createTheme({ colors: { mode: 'dark' } });
-const { dashboard, answers, from, to } = window.recorded;
+const { dashboard, answers, values, from, to } = window.recorded;
 const timeRange = { from: dateTime(from * 1000), to: dateTime(to * 1000), raw: { from: 'now-1h', to: 'now' } };
+
+const filled = (text) => text.replace(/\$(\w+)/g, (whole, name) => values[name] ?? whole);
 
 function Dashboard() {
   const panels = dashboard.panels.flatMap((panel) => [panel, ...(panel.collapsed ? [] : (panel.panels ?? []))]);
@@ -46,8 +48,8 @@ function Placed({ panel, unit }) {
     );
   }
   return (
-    <div style={style} data-panel={panel.title} data-type={panel.type}>
-      <PanelChrome title={panel.title} width={width} height={height} padding={panel.type === 'table' ? 'none' : 'md'}>
+    <div style={style} data-panel={filled(panel.title)} data-type={panel.type}>
+      <PanelChrome title={filled(panel.title)} width={width} height={height} padding={panel.type === 'table' ? 'none' : 'md'}>
         {(innerWidth, innerHeight) => (
           <PanelBody
             panel={panel}
