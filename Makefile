@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install clients demo test test-dashboards check packages bench metrics dashboards pictures lock clean
+.PHONY: help install clients demo test check packages bench metrics dashboards pictures lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,8 @@ demo: install ## train a digit classifier, serve it and send it traffic until Ct
 
 test: install clients packages check ## run every check and test
 	@exec $(BIN)/python -m pytest tests/unit tests/gpu -n auto
-	@exec $(BIN)/python -m pytest tests/live -m "not alone and not dashboards" -n auto --dist loadfile --no-loadscope-reorder
+	@exec $(BIN)/python -m pytest tests/live -m "not alone" -n auto --dist loadfile --no-loadscope-reorder
 	@exec $(BIN)/python -m pytest tests/live -m alone
-
-test-dashboards: install packages ## ask a real Prometheus every query of the dashboards, in five states
-	@exec $(BIN)/python -m pytest tests/live -m dashboards
 
 check: install ## lint, types, import contracts, and whether METRICS.md is current
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ COLLECTION = Panel(
     "none",
     "1: every collector of every target works. 0: one fails, and its panels are empty; the fleet"
     " dashboard says which. -2: no target answers.",
-    (Target("min(inferometer_collector_success{SI}) or on () vector(-2)", "collectors", "vvvv!"),),
+    (Target("min(inferometer_collector_success{SI}) or on () vector(-2)", "collectors", "vvvv!0"),),
     thresholds=((0.0, "red"), (1.0, "green")),
 )
 ANNOTATIONS = (

@@ -10,7 +10,7 @@ _STATE = Row(
             "stat",
             "none",
             "0: no driver or library, which is no failure.",
-            (Target("sum(inferometer_gpu_devices{SI}) or on () MARK", "", "vv0v!"),),
+            (Target("sum(inferometer_gpu_devices{SI}) or on () MARK", "", "vv0v!v"),),
             absent="no GPU here, or one that does not tell this",
         ),
         Panel(
@@ -22,7 +22,7 @@ _STATE = Row(
                 Target(
                     "time() - min(inferometer_gpu_last_success_timestamp_seconds{SI}) or on () MARK",
                     "",
-                    "vvxv!",
+                    "vvxv!v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -36,7 +36,7 @@ _STATE = Row(
                 Target(
                     "max(inferometer_gpu_collect_stuck{SI}) or on () MARK",
                     "",
-                    "0000!",
+                    "0000!0",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -48,11 +48,11 @@ _STATE = Row(
             "none",
             "One row per GPU or MIG instance; visible: used by this server.",
             (
-                Target("inferometer_gpu_info{SG}", "device", "vv-v-"),
-                Target("inferometer_gpu_up{SG}", "answers", "vv-v-"),
-                Target("inferometer_gpu_visible{SG}", "visible", "vv-v-"),
-                Target("inferometer_gpu_processes{SG}", "processes", "**-*-"),
-                Target("inferometer_gpu_performance_state{SG}", "performance state", "**-*-"),
+                Target("inferometer_gpu_info{SG}", "device", "vv-v-v"),
+                Target("inferometer_gpu_up{SG}", "answers", "vv-v-v"),
+                Target("inferometer_gpu_visible{SG}", "visible", "vv-v-v"),
+                Target("inferometer_gpu_processes{SG}", "processes", "**-*-0"),
+                Target("inferometer_gpu_performance_state{SG}", "performance state", "**-*-v"),
             ),
             absent="no GPU here, or one that does not tell this",
         ),
@@ -65,7 +65,7 @@ _STATE = Row(
                 Target(
                     "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0",
                     "{{gpu_uuid}} {{reason}}",
-                    "**-*-",
+                    "**-*-v",
                 ),
             ),
             absent="nothing holds them back, or there is no GPU that tells this",
@@ -79,7 +79,7 @@ _STATE = Row(
                 Target(
                     "max by (gpu_uuid, reason) (rate(inferometer_gpu_clock_event_seconds_total{SG}[RI]))",
                     "{{gpu_uuid}} {{reason}}",
-                    "**-*-",
+                    "**-*-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -99,12 +99,12 @@ _USE = Row(
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI]))",
                     "{{gpu_uuid}} computing",
-                    "v0-v-",
+                    "v0-v--",
                 ),
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_memory_busy_seconds_total{SG}[RI]))",
                     "{{gpu_uuid}} memory",
-                    "v0-v-",
+                    "v0-v--",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -118,12 +118,12 @@ _USE = Row(
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_utilization_ratio{SG})",
                     "{{gpu_uuid}} computing",
-                    "v0-v-",
+                    "v0-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_memory_utilization_ratio{SG})",
                     "{{gpu_uuid}} memory",
-                    "v0-v-",
+                    "v0-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -137,22 +137,22 @@ _USE = Row(
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_sm_active_ratio{SG})",
                     "{{gpu_uuid}} SM active",
-                    "v0-v-",
+                    "v0-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_sm_occupancy_ratio{SG})",
                     "{{gpu_uuid}} SM occupancy",
-                    "v0-v-",
+                    "v0-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_tensor_active_ratio{SG})",
                     "{{gpu_uuid}} tensor",
-                    "v0-v-",
+                    "v0-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_dram_active_ratio{SG})",
                     "{{gpu_uuid}} DRAM",
-                    "v0-v-",
+                    "v0-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -166,12 +166,12 @@ _USE = Row(
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_serving_sm_busy_seconds_total{SG}[RI]))",
                     "{{gpu_uuid}} driver's",
-                    "*0-*-",
+                    "*0-*--",
                 ),
                 Target(
                     'label_replace(sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])), "gpu_uuid", "$1", "device", "(.+)")',
                     "{{gpu_uuid}} runner's",
-                    "-----",
+                    "------",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -185,7 +185,7 @@ _USE = Row(
                 Target(
                     "topk(20, sum by (instance) (rate(inferometer_rows_total{SI}[RI])) / on (instance) (sum by (instance) (rate(inferometer_gpu_busy_seconds_total{SG}[RI])) > 0))",
                     "{{instance}}",
-                    "v--v-",
+                    "v--v--",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -205,22 +205,22 @@ _MEMORY = Row(
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG})",
                     "{{gpu_uuid}} ours",
-                    "vv-v-",
+                    "vv-v-0",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_other_memory_used_bytes{SG})",
                     "{{gpu_uuid}} others'",
-                    "00-*-",
+                    "00-*-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_memory_reserved_bytes{SG})",
                     "{{gpu_uuid}} driver's",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_memory_free_bytes{SG})",
                     "{{gpu_uuid}} free",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -235,7 +235,7 @@ _MEMORY = Row(
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG} / inferometer_gpu_memory_total_bytes{SG})",
                     "{{gpu_uuid}}",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -255,17 +255,17 @@ _POWER = Row(
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_energy_joules_total{SG}[RI]))",
                     "{{gpu_uuid}} from energy",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_power_watts{SG})",
                     "{{gpu_uuid}} measured",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_power_limit_watts{SG})",
                     "{{gpu_uuid}} limit",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -275,7 +275,7 @@ _POWER = Row(
             "timeseries",
             "joule",
             "Visible GPUs, idle power included.",
-            (Target("job:inferometer_gpu_energy_per_row_joules:ratio5m{RJ}", "{{job}}", "v--v-"),),
+            (Target("job:inferometer_gpu_energy_per_row_joules:ratio5m{RJ}", "{{job}}", "v--v--"),),
             absent="no GPU here, or one that does not tell this",
         ),
         Panel(
@@ -287,12 +287,12 @@ _POWER = Row(
                 Target(
                     "max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG})",
                     "{{gpu_uuid}} {{sensor}}",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG})",
                     "{{gpu_uuid}} limit: {{threshold}}",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -306,12 +306,12 @@ _POWER = Row(
                 Target(
                     "max by (gpu_uuid, clock) (inferometer_gpu_clock_hertz{SG})",
                     "{{gpu_uuid}} {{clock}}",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
                 Target(
                     "max by (gpu_uuid, clock) (inferometer_gpu_clock_max_hertz{SG})",
                     "{{gpu_uuid}} {{clock}} most",
-                    "vv-v-",
+                    "vv-v-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -321,7 +321,11 @@ _POWER = Row(
             "timeseries",
             "percentunit",
             "Absent on passive boards.",
-            (Target("max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG})", "{{gpu_uuid}}", "**-*-"),),
+            (
+                Target(
+                    "max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG})", "{{gpu_uuid}}", "**-*-v"
+                ),
+            ),
             absent="no GPU here, or one that does not tell this",
         ),
     ),
@@ -339,12 +343,12 @@ _LINKS = Row(
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_pcie_transmit_bytes_total{SG}[RI]))",
                     "{{gpu_uuid}} sent",
-                    "v0-v-",
+                    "v0-v-0",
                 ),
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_pcie_receive_bytes_total{SG}[RI]))",
                     "{{gpu_uuid}} received",
-                    "v0-v-",
+                    "v0-v-0",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -358,12 +362,12 @@ _LINKS = Row(
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_transmit_bytes_total{SG}[RI]))",
                     "{{gpu_uuid}} sent",
-                    "**-*-",
+                    "**-*-0",
                 ),
                 Target(
                     "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_receive_bytes_total{SG}[RI]))",
                     "{{gpu_uuid}} received",
-                    "**-*-",
+                    "**-*-0",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -383,12 +387,12 @@ _FAULTS = Row(
                 Target(
                     "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range]))",
                     "{{gpu_uuid}} {{severity}}",
-                    "00-0-",
+                    "00-0-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range]))",
                     "{{gpu_uuid}} PCIe replays",
-                    "00-0-",
+                    "00-0-0",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -402,17 +406,17 @@ _FAULTS = Row(
                 Target(
                     "max by (gpu_uuid, cause) (inferometer_gpu_remapped_rows{SG})",
                     "{{gpu_uuid}} {{cause}}",
-                    "00-0-",
+                    "00-0-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG})",
                     "{{gpu_uuid}} pending",
-                    "00-0-",
+                    "00-0-v",
                 ),
                 Target(
                     "max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG})",
                     "{{gpu_uuid}} failed",
-                    "00-0-",
+                    "00-0-0",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -426,13 +430,13 @@ _FAULTS = Row(
                 Target(
                     "max by (gpu_uuid, xid) (inferometer_gpu_xid_errors_total{SG}) > 0",
                     "errors",
-                    "-----",
+                    "-----v",
                     unit="short",
                 ),
                 Target(
                     "1000 * max by (gpu_uuid, xid) (inferometer_gpu_xid_last_timestamp_seconds{SG})",
                     "last",
-                    "-----",
+                    "-----v",
                     unit="dateTimeAsIso",
                 ),
             ),
@@ -448,13 +452,13 @@ _FAULTS = Row(
                 Target(
                     "topk(20, max by (instance) (inferometer_gpu_collect_duration_seconds{SI}))",
                     "{{instance}} duration",
-                    "vv-v-",
+                    "vv-v-v",
                     unit="s",
                 ),
                 Target(
                     "sum by (error) (rate(inferometer_gpu_errors_total{SI}[RI]))",
                     "{{error}} errors",
-                    "0000-",
+                    "0000-v",
                     unit="ops",
                 ),
             ),
