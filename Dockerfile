@@ -15,7 +15,11 @@ RUN pip install --require-hashes --requirement "requirements/serve-${EXTRA}.txt"
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter/ exporter/
 COPY serving/ serving/
-RUN pip install --no-deps .
+# The build tool, pinned too, stays out of what is installed.
+RUN python -m venv --without-pip /opt/build \
+    && PIP_PYTHON=/opt/build/bin/python pip install --require-hashes --requirement requirements/build.txt \
+    && PIP_PYTHON=/opt/build/bin/python pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && pip install --no-deps dist/*.whl
 
 # docker build --target test: the image of EXTRA=cpu with the test tools; the tests are mounted
 FROM build AS test
@@ -43,11 +47,13 @@ ENV INFEROMETER_HOST=0.0.0.0 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 COPY --from=build /opt/inferometer /opt/inferometer
+# The base image comes without, and whoever runs this one may not write it.
+RUN python -m compileall -q /usr/local/lib/python3.12
 WORKDIR /models
 USER 10001:10001
 EXPOSE 8501 8502
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/readyz', timeout=3)"]
+    CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('INFEROMETER_PORT') or 8501), timeout=3); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["inferometer"]
 CMD ["serve"]

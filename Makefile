@@ -93,6 +93,7 @@ lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --extra serve-gpu --extra web $(IMAGE_EXTRAS) --output-file requirements/serve-gpu.txt
 	$(COMPILE) pyproject.toml --extra serve-cpu --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --group clients --output-file requirements/clients.txt
+	$(COMPILE) --group build --output-file requirements/build.txt
 
 clean: ## delete everything that make made
 	rm -rf .venv $(CLIENTS) .cache .demo .hypothesis .import_linter_cache .mypy_cache grafana/pictures/node_modules

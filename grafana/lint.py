@@ -13,6 +13,7 @@ from grafana import promql
 from grafana.classic import COLLECTION, dashboard_json
 from grafana.known import BOUNDARIES, CLOSED, known_labels
 from grafana.model import Dashboard, Panel, Target
+from grafana.panel_json import ONCE
 from grafana.scope import written_out
 
 SHORTEST_DESCRIPTION = 20
@@ -125,8 +126,11 @@ def _lines(panel: Panel) -> Iterator[str]:
         return
     for target in panel.targets:
         open_labels = {*re.findall(r"\{\{(\w+)\}\}", target.legend)} - FEW
-        if open_labels and not re.search(r"(top|bottom)k\(", target.expression):
+        ranked = re.search(r"(top|bottom)k\(", target.expression)
+        if open_labels and not ranked:
             yield f"there may be many lines by {', '.join(sorted(open_labels))}"
+        if ranked and panel.kind not in ONCE and "@ end()" not in target.expression:
+            yield "ranked anew at each moment, which gives ever more lines: rank once, @ end()"
 
 
 def _exemplars(panel: Panel) -> Iterator[str]:

@@ -16,8 +16,8 @@ from serving.feedback.stores.choice import store_problems
 from serving.feedback.tokens import KeyProblem
 from serving.settings import ENVIRONMENT_PREFIX, EXPORTER_PREFIX, Settings
 
-# What Kubernetes injects for a Service that happens to be called `inferometer`.
-SERVICE_LINK = re.compile(r"INFEROMETER_(SERVICE_(HOST|PORT)|PORT_\d+_TCP)(_|$)")
+# What Kubernetes injects for Services called `inferometer` and `inferometer-…`.
+SERVICE_LINK = re.compile(r"INFEROMETER_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_TCP)(_|$)")
 
 MAX_STORE_PATH_BYTES = 90  # A Unix socket's whole path has at most 107.
 
@@ -85,7 +85,7 @@ def _read_environment(
     for variable, value in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(EXPORTER_PREFIX):
             continue
-        if SERVICE_LINK.match(variable) or (variable == "INFEROMETER_PORT" and "://" in value):
+        if SERVICE_LINK.match(variable) or (variable.endswith("_PORT") and "://" in value):
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name not in Settings.model_fields:

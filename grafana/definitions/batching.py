@@ -224,7 +224,7 @@ _SATURATION = Row(
             "Computing share of each device, models side by side counted each; 1 is no headroom.",
             (
                 Target(
-                    "topk(20, clamp_max(sum by (instance, device) (rate(inferometer_device_busy_seconds_total{S}[RI])), 1))",
+                    "clamp_max(sum by (instance, device) (rate(inferometer_device_busy_seconds_total{S}[RI])), 1) and on (instance, device) topk(20, sum by (instance, device) (increase(inferometer_device_busy_seconds_total{S}[$__range] @ end())))",
                     "{{instance}} {{device}}",
                     "v0vv-",
                 ),
@@ -237,7 +237,7 @@ _SATURATION = Row(
             "Held by the kernel; this wait is in no latency figure.",
             (
                 Target(
-                    "topk(20, max by (instance) (inferometer_listen_backlog_connections{SI}))",
+                    "max by (instance) (inferometer_listen_backlog_connections{SI}) and on (instance) topk(20, max by (instance) (max_over_time(inferometer_listen_backlog_connections{SI}[$__range] @ end())))",
                     "{{instance}}",
                     "*0**-",
                 ),

@@ -93,7 +93,7 @@ _OVER_TIME = Row(
             "Ten worst, over a day.",
             (
                 Target(
-                    'topk(10, job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"})',
+                    'job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"} and topk(10, max_over_time(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}[$__range] @ end()))',
                     "{{model}} {{version}} {{feature}}",
                     "v-vv-",
                 ),
@@ -107,7 +107,7 @@ _OVER_TIME = Row(
             "The model answers differently.",
             (
                 Target(
-                    'topk(20, job_model_version_feature:inferometer_psi:1d{RV, feature=~"__.*"})',
+                    'job_model_version_feature:inferometer_psi:1d{RV, feature=~"__.*"} and topk(20, max_over_time(job_model_version_feature:inferometer_psi:1d{RV, feature=~"__.*"}[$__range] @ end()))',
                     "{{model}} {{version}} {{feature}}",
                     "v-vv-",
                 ),
@@ -121,7 +121,7 @@ _OVER_TIME = Row(
             "Below 1 it may be chance.",
             (
                 Target(
-                    "topk(10, job_model_version_feature:inferometer_psi:1d{RV} / (3 * job_model_version_feature:inferometer_psi_noise:1d{RV}))",
+                    "job_model_version_feature:inferometer_psi:1d{RV} / (3 * job_model_version_feature:inferometer_psi_noise:1d{RV}) and topk(10, max_over_time(job_model_version_feature:inferometer_psi:1d{RV}[$__range] @ end()))",
                     "{{model}} {{version}} {{feature}}",
                     "v-vv-",
                 ),
@@ -135,7 +135,7 @@ _OVER_TIME = Row(
             "By PSI alone: orange from 0.1, red from 0.2. With few rows that is noise; see PSI over three times its noise.",
             (
                 Target(
-                    "topk(20, max by (feature) (job_model_version_feature:inferometer_psi:1d{RV}))",
+                    "max by (feature) (job_model_version_feature:inferometer_psi:1d{RV}) and topk(20, max by (feature) (max_over_time(job_model_version_feature:inferometer_psi:1d{RV}[$__range] @ end())))",
                     "{{feature}}",
                     "v-vv-",
                 ),
@@ -235,7 +235,7 @@ _HEALTH = Row(
             "Values that are missing, not finite, out of range or unseen, as a share of the rows.",
             (
                 Target(
-                    "topk(10, job_model_version_feature:inferometer_feature_invalid:ratio5m{RV})",
+                    "job_model_version_feature:inferometer_feature_invalid:ratio5m{RV} and topk(10, max_over_time(job_model_version_feature:inferometer_feature_invalid:ratio5m{RV}[$__range] @ end()))",
                     "{{model}} {{version}} {{feature}}",
                     "v-vvv",
                 ),

@@ -228,7 +228,7 @@ _EXPORTER = Row(
             "Counted under `__other__`.",
             (
                 Target(
-                    "topk(20, sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range])) > 0)",
+                    "(sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range])) > 0) and on (family) topk(20, sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range] @ end())))",
                     "{{family}}",
                     "-----",
                 ),

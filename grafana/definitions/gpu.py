@@ -48,11 +48,25 @@ _STATE = Row(
             "none",
             "One row per GPU or MIG instance; visible: used by this server.",
             (
-                Target("inferometer_gpu_info{SG}", "device", "vv-v-v"),
-                Target("inferometer_gpu_up{SG}", "answers", "vv-v-v"),
-                Target("inferometer_gpu_visible{SG}", "visible", "vv-v-v"),
-                Target("inferometer_gpu_processes{SG}", "processes", "**-*-0"),
-                Target("inferometer_gpu_performance_state{SG}", "performance state", "**-*-v"),
+                Target(
+                    "max by (instance, index, gpu_uuid, name, driver_version, simulated) (inferometer_gpu_info{SG})",
+                    "",
+                    "vv-v-v",
+                ),
+                Target("max by (instance, gpu_uuid) (inferometer_gpu_up{SG})", "answers", "vv-v-v"),
+                Target(
+                    "max by (instance, gpu_uuid) (inferometer_gpu_visible{SG})", "visible", "vv-v-v"
+                ),
+                Target(
+                    "max by (instance, gpu_uuid) (inferometer_gpu_processes{SG})",
+                    "processes",
+                    "**-*-0",
+                ),
+                Target(
+                    "max by (instance, gpu_uuid) (inferometer_gpu_performance_state{SG})",
+                    "performance state",
+                    "**-*-v",
+                ),
             ),
             absent="no GPU here, or one that does not tell this",
         ),
@@ -183,7 +197,7 @@ _USE = Row(
             "Efficiency: falls when batches are small.",
             (
                 Target(
-                    "topk(20, sum by (instance) (rate(inferometer_rows_total{SI}[RI])) / on (instance) (sum by (instance) (rate(inferometer_gpu_busy_seconds_total{SG}[RI])) > 0))",
+                    "sum by (instance) (rate(inferometer_rows_total{SI}[RI])) / on (instance) (sum by (instance) (rate(inferometer_gpu_busy_seconds_total{SG}[RI])) > 0) and on (instance) topk(20, sum by (instance) (increase(inferometer_rows_total{SI}[$__range] @ end())))",
                     "{{instance}}",
                     "v--v--",
                 ),
@@ -450,7 +464,7 @@ _FAULTS = Row(
             "Duration; errors per second by kind.",
             (
                 Target(
-                    "topk(20, max by (instance) (inferometer_gpu_collect_duration_seconds{SI}))",
+                    "max by (instance) (inferometer_gpu_collect_duration_seconds{SI}) and on (instance) topk(20, max by (instance) (max_over_time(inferometer_gpu_collect_duration_seconds{SI}[$__range] @ end())))",
                     "{{instance}} duration",
                     "vv-v-v",
                     unit="s",

@@ -164,7 +164,7 @@ _COMPARE = Row(
             "90th percentile of the five slowest. One alone: look at its device.",
             (
                 Target(
-                    "topk(5, histogram_quantile(0.9, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "histogram_quantile(0.9, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) and on (instance) topk(5, histogram_quantile(0.9, sum by (instance, le) (increase(inferometer_request_duration_seconds_bucket{S}[$__range] @ end()))))",
                     "p90 {{instance}}",
                     "vnvv-",
                 ),

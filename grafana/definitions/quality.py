@@ -190,7 +190,7 @@ _SCORES = Row(
             "Mean gap between promise and outcome.",
             (
                 Target(
-                    "topk(20, job_model_version_class:inferometer_ece:1d{RV})",
+                    "job_model_version_class:inferometer_ece:1d{RV} and topk(20, max_over_time(job_model_version_class:inferometer_ece:1d{RV}[$__range] @ end()))",
                     "{{model}} {{version}} {{class}}",
                     "vnvvv",
                 ),
@@ -287,7 +287,7 @@ _NO_LABELS = Row(
             "Shares of the 20 classes that are predicted most.",
             (
                 Target(
-                    "topk(20, sum by (model, predicted) (rate(inferometer_predictions_total{S}[RI]))) / on (model) group_left () (sum by (model) (rate(inferometer_predictions_total{S}[RI])) > 0)",
+                    "sum by (model, predicted) (rate(inferometer_predictions_total{S}[RI])) / on (model) group_left () (sum by (model) (rate(inferometer_predictions_total{S}[RI])) > 0) and on (model, predicted) topk(20, sum by (model, predicted) (increase(inferometer_predictions_total{S}[$__range] @ end())))",
                     "{{model}} {{predicted}}",
                     "v-vv-",
                 ),

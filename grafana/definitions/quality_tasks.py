@@ -68,17 +68,17 @@ OTHER_TASKS = Row(
             "Precision, recall, mean IoU of hits; 20 worst.",
             (
                 Target(
-                    'bottomk(20, sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result="tp"}[W])) / (sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result=~"tp|fp"}[W])) > 0))',
+                    'sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result="tp"}[W])) / (sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result=~"tp|fp"}[W])) > 0) and on (model, class, iou) bottomk(20, sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result="tp"}[W] @ end())) / (sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result=~"tp|fp"}[W] @ end())) > 0))',
                     "{{model}} {{class}} {{iou}} precision",
                     "v-vv-",
                 ),
                 Target(
-                    'bottomk(20, sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result="tp"}[W])) / (sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result=~"tp|fn"}[W])) > 0))',
+                    'sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result="tp"}[W])) / (sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result=~"tp|fn"}[W])) > 0) and on (model, class, iou) bottomk(20, sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result="tp"}[W] @ end())) / (sum by (model, class, iou) (increase(inferometer_detection_matches_total{S, result=~"tp|fn"}[W] @ end())) > 0))',
                     "{{model}} {{class}} {{iou}} recall",
                     "v-vv-",
                 ),
                 Target(
-                    'bottomk(20, sum by (model, class) (increase(inferometer_detection_iou_sum_total{S}[W])) / (sum by (model, class) (increase(inferometer_detection_matches_total{S, iou="0.5", result="tp"}[W])) > 0))',
+                    'sum by (model, class) (increase(inferometer_detection_iou_sum_total{S}[W])) / (sum by (model, class) (increase(inferometer_detection_matches_total{S, iou="0.5", result="tp"}[W])) > 0) and on (model, class) bottomk(20, sum by (model, class) (increase(inferometer_detection_iou_sum_total{S}[W] @ end())) / (sum by (model, class) (increase(inferometer_detection_matches_total{S, iou="0.5", result="tp"}[W] @ end())) > 0))',
                     "{{model}} {{class}} overlap",
                     "v-vv-",
                 ),
@@ -87,7 +87,7 @@ OTHER_TASKS = Row(
         ),
         Panel(
             "Segmentation",
-            "timeseries",
+            "bar gauge",
             "percentunit",
             "Intersection over union; 20 worst classes, mean.",
             (

@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 
 import { chromium } from 'playwright-core';
+import sharp from 'sharp';
 
 const CACHE = new URL('../../.cache/pictures/', import.meta.url).pathname;
 const IMAGES = new URL('../../docs/images/', import.meta.url).pathname;
@@ -35,7 +36,9 @@ for (const file of readdirSync(CACHE).filter((name) => name.endsWith('.json'))) 
     wrong += 1;
     console.error(`${slug}: nothing is drawn in: ${blank}`);
   }
-  await page.screenshot({ path: join(IMAGES, `${slug}.png`), fullPage: true });
+  // With a palette a third of the size, and the same to the eye.
+  const picture = sharp(await page.screenshot({ fullPage: true }));
+  await picture.png({ palette: true, effort: 10 }).toFile(join(IMAGES, `${slug}.png`));
   console.log(`${slug}: ${await page.$$eval('[data-panel]', (panels) => panels.length)} panels`);
   await page.close();
 }

@@ -78,13 +78,20 @@ def running(*command: object, output: Path) -> Iterator[None]:
 class Webhook:
     """What has arrived: the demo's, whose lines are read."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, alertmanager: str) -> None:
         self._file = file
+        self._alertmanager = alertmanager
 
     @property
     def port(self) -> str | None:
         found = re.search(r"on port (\d+)", self._file.read_text())
         return found and found[1]
+
+    def states(self, alert: str) -> set[str]:
+        """Return the states in which Alertmanager has an alert: `active` or `suppressed`."""
+        filters = {"filter": f'alertname="{alert}"'}
+        found = requests.get(f"{self._alertmanager}/api/v2/alerts", params=filters, timeout=10)
+        return {each["status"]["state"] for each in found.json()}
 
     def arrived(self, alert: str) -> list[str]:
         """Return what came of an alert: `firing pages`, `resolved pages`, in order."""
@@ -135,7 +142,7 @@ def watching(server: Server, folder: Path) -> Iterator[Webhook]:
         configuration = configuration.replace(place, here)
     (folder / "prometheus.yml").write_text(configuration)
     with ExitStack() as stack:
-        webhook = Webhook(folder / "alerts.log")
+        webhook = Webhook(folder / "alerts.log", f"http://{alertmanager}")
         command = [sys.executable, "-m", "demo.alerts", "--port=0"]
         stack.enter_context(running(*command, output=folder / "alerts.log"))
         port = wait_for(lambda: webhook.port, "the webhook listens")
@@ -281,10 +288,11 @@ def test_faults_arrive_at_the_webhook_and_so_does_their_end(models: Path, tmp_pa
 
         send_signal(server, "exporter", signal.SIGSTOP)
         webhook.fires("InferometerAllReplicasDown")
+        # Who is told that no replica answers is not told of each.
+        wait_for(lambda: "suppressed" in webhook.states("InferometerTargetDown"), "it is muted")
         send_signal(server, "exporter", signal.SIGCONT)
         webhook.resolves("InferometerAllReplicasDown")
 
-    # Who is told that no replica answers is not told of each.
     assert [] == webhook.arrived("InferometerTargetDown")
     assert ("pages", "InferometerAllReplicasDown") in webhook.alerts()
     assert ("tickets", "InferometerRequestsShed") in webhook.alerts()

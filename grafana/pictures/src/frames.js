@@ -20,6 +20,11 @@ function withDisplay(field, theme) {
 export function configOf(panel, name, refId) {
   const { defaults = {}, overrides = [] } = panel.fieldConfig;
   const config = { ...defaults, custom: { ...defaults.custom } };
+  if (defaults.thresholds) {
+    // JSON has no -Infinity.
+    const steps = defaults.thresholds.steps.map((step) => ({ ...step, value: step.value ?? -Infinity }));
+    config.thresholds = { ...defaults.thresholds, steps };
+  }
   for (const { matcher, properties } of overrides) {
     const matches = matcher.id === 'byType' || [name, refId].includes(matcher.options);
     for (const { id, value } of matches ? properties : []) {

@@ -66,6 +66,7 @@ def test_image_checks_its_health_without_a_shell() -> None:
 
     assert ["python", "-c"] == command[:2]
     assert "/readyz" in command[2]
+    compile(command[2], "health check", "exec")
 
 
 def test_everything_that_is_copied_is_let_through_and_exists() -> None:

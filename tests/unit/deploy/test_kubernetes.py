@@ -157,7 +157,9 @@ def test_every_replica_is_scraped_as_the_rules_expect(manifests: list[Manifest])
     prometheus = yaml.safe_load((PROJECT / "deploy/prometheus/prometheus.yml").read_text())
 
     assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert "inferometer" in labels[monitor["spec"]["jobLabel"]]
+    # Then the job is NAMESPACE/NAME.
+    assert "jobLabel" not in monitor["spec"]
+    assert "inferometer" in monitor["metadata"]["name"]
     assert monitor["spec"]["sampleLimit"] == prometheus["scrape_configs"][0]["sample_limit"]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == "metrics"
@@ -184,6 +186,18 @@ def test_rules_and_dashboards_are_those_that_are_shipped(manifests: list[Manifes
     assert shown == {file.name: file.read_text() for file in dashboards}
 
 
+def overlay(folder: Path, *components: str) -> Path:
+    """Return an overlay of the base with these components, in a copy of the manifests."""
+    shutil.copytree(PROJECT / "deploy", folder / "deploy")
+    shutil.copytree(PROJECT / "grafana/dashboards", folder / "grafana/dashboards")
+    made = folder / "deploy/kubernetes/overlays/made"
+    made.mkdir()
+    named = [f"../../components/{component}" for component in components]
+    text = yaml.safe_dump({"resources": ["../../base"], "components": named})
+    (made / "kustomization.yaml").write_text(text)
+    return made
+
+
 def test_autoscalers_ask_the_same_and_exclude_each_other(tmp_path: Path) -> None:
     components = KUBERNETES / "components"
     keda = yaml.safe_load((components / "autoscaling-keda/autoscaler.yaml").read_text())
@@ -192,44 +206,31 @@ def test_autoscalers_ask_the_same_and_exclude_each_other(tmp_path: Path) -> None
     [rule] = adapter["rules"]["external"]
     assert trigger["metadata"]["query"] == rule["metricsQuery"]
 
-    both = KUBERNETES / "overlays" / tmp_path.name
-    both.mkdir()
-    try:
-        (both / "kustomization.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "resources": ["../../base"],
-                    "components": [
-                        "../../components/autoscaling-hpa",
-                        "../../components/autoscaling-keda",
-                    ],
-                }
-            )
-        )
-        ended = kustomize(both)
-    finally:
-        shutil.rmtree(both)
+    ended = kustomize(overlay(tmp_path, "autoscaling-hpa", "autoscaling-keda"))
     assert ended.returncode
     assert "inferometer-autoscaler" in ended.stderr
 
 
-@pytest.mark.parametrize("component", ["autoscaling-hpa", "autoscaling-keda"])
-def test_an_autoscaler_alone_says_how_many(component: str, tmp_path: Path) -> None:
-    """A number in the manifest would put the fleet back with each apply."""
-    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
-    overlay = tmp_path / "kubernetes/overlays/scaled"
-    overlay.mkdir()
-    (overlay / "kustomization.yaml").write_text(
-        yaml.safe_dump(
-            {"resources": ["../../base"], "components": [f"../../components/{component}"]}
-        )
-    )
-    manifests = render(overlay)
+@pytest.mark.parametrize(
+    "component", sorted(path.name for path in (KUBERNETES / "components").iterdir())
+)
+def test_each_component_goes_with_the_base_alone(component: str, tmp_path: Path) -> None:
+    manifests = render(overlay(tmp_path, component))
 
+    for manifest in manifests:
+        if manifest["kind"] not in CUSTOM:
+            kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
     [deployment] = of_kind(manifests, "Deployment")
-    assert "replicas" not in deployment["spec"]
-    kinds = {manifest["kind"] for manifest in manifests}
-    assert len(kinds & {"HorizontalPodAutoscaler", "ScaledObject"}) == 1
+    # A number in the manifest would put the fleet back with each apply.
+    assert ("replicas" in deployment["spec"]) != component.startswith("autoscaling")
+
+
+def test_network_policies_are_for_the_server_alone(manifests: list[Manifest]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+
+    assert policies
+    ours = {"matchLabels": {"app.kubernetes.io/name": "inferometer"}}
+    assert all(policy["spec"]["podSelector"] == ours for policy in policies)
 
 
 def test_base_is_for_one_server_of_its_own_settings() -> None:

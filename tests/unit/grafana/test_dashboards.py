@@ -70,6 +70,7 @@ def with_query(expression: str, legend: str = "", **changes: object) -> Dashboar
 REQUESTS = "sum(rate(inferometer_requests_total{S%s}[RI]))"
 FAILURES = "sum(rate(inferometer_request_failures_total{S%s}[RI]))"
 BUCKETS = "sum(rate(inferometer_request_duration_seconds_bucket{S%s}[RI]))"
+BY_CLASS = "sum by (predicted) (rate(inferometer_predictions_total{S}[RI]))"
 
 
 def test_sound_dashboard_has_no_problem() -> None:
@@ -87,6 +88,7 @@ def test_sound_dashboard_has_no_problem() -> None:
         ("absence", with_panel(absent="")),
         ("absence", with_query(REQUESTS % "", kind="stat")),
         ("lines", with_query(REQUESTS.replace("sum", "sum by (predicted)") % "", "{{predicted}}")),
+        ("lines", with_query(f"topk(20, {BY_CLASS})", "{{predicted}}")),
         ("exemplar", with_panel(has_exemplars=True)),
         ("parses", with_query("sum(")),
         ("known", with_query("sum(rate(inferometer_request_total{S}[RI]))")),

@@ -91,6 +91,8 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, sentence: str) -> N
 def test_what_kubernetes_injects_for_a_service_of_this_name_is_no_setting() -> None:
     environment = {
         "INFEROMETER_SERVICE_HOST": "10.0.0.1",
+        "INFEROMETER_METRICS_SERVICE_HOST": "None",
+        "INFEROMETER_METRICS_PORT": "tcp://10.0.0.2:8502",
         "INFEROMETER_SERVICE_PORT_HTTP": "8501",
         "INFEROMETER_PORT": "tcp://10.0.0.1:8501",
         "INFEROMETER_PORT_8501_TCP_ADDR": "10.0.0.1",
