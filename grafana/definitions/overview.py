@@ -112,8 +112,8 @@ _SLO = Row(
                     "v-vvv",
                 ),
             ),
-            # With an objective of 99.9 % nothing can be below -999.
-            thresholds=((-1000.0, "red"), (0.0, "orange"), (0.25, "green")),
+            # The first step begins where no budget can be, whatever the objective.
+            thresholds=((-1e9, "red"), (0.0, "orange"), (0.25, "green")),
         ),
         Panel(
             "Burn rate, availability",

@@ -25,11 +25,8 @@ import yaml
 from tests.live.servers import Samples, clean_environment, samples_of, total, wait_for
 
 pytestmark = [
-    pytest.mark.alone,
-    *(
-        pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
-        for name in ("haproxy", "kubectl")
-    ),
+    pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
+    for name in ("haproxy", "kubectl")
 ]
 
 BASE = Path(__file__).parents[2] / "deploy/kubernetes/base"
