@@ -31,9 +31,9 @@ CMD ["python", "-m", "pytest", "tests/unit"]
 
 # docker build --target demo: the demo's training, traffic and alerts, for deploy/compose.yml
 FROM test AS demo
-# .demo is the volume's: it gets this owner when it is made.
-COPY --chown=10001:10001 demo/ demo/
+COPY demo/ demo/
 USER 0:0
+# The volume that is mounted there gets its owner when it is made.
 RUN mkdir .demo && chown 10001:10001 .demo
 USER 10001:10001
 ENTRYPOINT ["python"]

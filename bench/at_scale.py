@@ -5,6 +5,7 @@ and a real Prometheus scrapes them for some minutes. Printed are the queries tha
 two seconds, that fail, and the graphs with more lines than can be read.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -74,7 +75,9 @@ class Bodies:
 
 def main() -> int:
     """Return 0 when every query was fast and every graph can be read."""
-    bodies = Bodies(Path(sys.argv[1]).read_text())
+    parser = argparse.ArgumentParser(prog="python -m bench.at_scale", description=__doc__)
+    parser.add_argument("metrics", type=Path, help="a saved /metrics of a server")
+    bodies = Bodies(parser.parse_args().metrics.read_text())
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

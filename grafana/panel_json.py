@@ -64,7 +64,8 @@ def panel_json(panel: Panel, place: Place, number: int) -> dict[str, Any]:
         found["transformations"] = _as_table(panel)
     if any("{{gpu_uuid}}" in target.legend for target in panel.targets):
         # A whole UUID leaves no room for the lines.
-        short = {"regex": "(GPU|MIG)-([0-9a-f]{8})[0-9a-f-]*", "renamePattern": "$1-$2"}
+        # Between slashes, or Grafana would have the whole name match.
+        short = {"regex": "/(GPU|MIG)-([0-9a-f]{8})[0-9a-f-]*/", "renamePattern": "$1-$2"}
         found["transformations"] = [{"id": "renameByRegex", "options": short}]
     return found
 

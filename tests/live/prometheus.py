@@ -1,6 +1,5 @@
 """A real Prometheus for the tests, and questions to it."""
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import requests
 
-from tests.live.servers import wait_for
+from tests.databases import free_port
+from tests.live.servers import answers, wait_for
 
 
 @contextmanager
@@ -24,8 +24,7 @@ def prometheus(
     for each in target.split(","):
         job, _, address = each.rpartition("=")
         jobs.setdefault(job or "inferometer", []).append(address)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
         "scrape_configs:\n"
@@ -46,16 +45,9 @@ def prometheus(
         ]
     )
     url = f"http://{address}"
-
-    def ready() -> bool:
-        # It listens before it can answer, and says 503 until then.
-        try:
-            return requests.get(f"{url}/-/ready", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
     try:
-        wait_for(ready, "Prometheus is ready")
+        # It listens before it can answer, and says 503 until then.
+        wait_for(lambda: answers(f"{url}/-/ready"), "Prometheus is ready")
         yield url
     finally:
         process.terminate()

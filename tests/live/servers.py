@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,35 @@ def wait_for(
             return found
         pause.wait(POLL_SECONDS)
     raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+def answers(url: str) -> bool:
+    """Return whether a GET is answered well."""
+    with suppress(requests.RequestException):
+        return requests.get(url, timeout=5).ok
+    return False
+
+
+@contextmanager
+def again_and_again(
+    action: Callable[[], object], *, pause_seconds: float = 0.02, at_once: int = 1
+) -> Iterator[None]:
+    """Do it over and over, in so many threads, until the block ends; a server may be gone."""
+    ends = threading.Event()
+
+    def run() -> None:
+        while not ends.wait(pause_seconds):
+            with suppress(requests.RequestException):
+                action()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        runs = [pool.submit(run) for _ in range(at_once)]
+        try:
+            yield
+        finally:
+            ends.set()
+            for each in runs:
+                each.result()
 
 
 @dataclass
@@ -95,6 +125,12 @@ class Server:
     def pids(self, role: str) -> list[int]:
         """Return the processes of a role: `frontend`, `runner` or `exporter`."""
         return [pid for pid in descendants(self.process.pid) if _role(pid) == role]
+
+    def signal(self, role: str, number: int) -> None:
+        """Send a signal to all processes of a role that there are."""
+        for pid in self.pids(role):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def samples_of(text: str) -> Samples:

@@ -4,17 +4,12 @@ The shipped configurations and rules are taken as they are, but for addresses an
 runs sixty times as fast: what says a minute lasts a second.
 """
 
-import contextlib
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,11 +18,12 @@ import numpy as np
 import pytest
 import requests
 
+from tests.databases import free_port
 from tests.gpu.stand_in import UUID, WHOLE, Gpus, build
 from tests.live.labels import KEY
 from tests.live.profiles import profiled
 from tests.live.prometheus import query
-from tests.live.servers import Server, start_server, wait_for
+from tests.live.servers import Server, again_and_again, answers, start_server, wait_for
 
 PROJECT = Path(__file__).parents[2]
 HASTE = 60
@@ -49,17 +45,6 @@ def hastened(text: str) -> str:
         return f"{int(match[1]) * MILLISECONDS[match[2]] // HASTE}ms"
 
     return DURATION.sub(shorter, text)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(url, timeout=5).ok
-    return False
 
 
 @contextmanager
@@ -95,13 +80,14 @@ class Webhook:
 
     def arrived(self, alert: str) -> list[str]:
         """Return what came of an alert: `firing pages`, `resolved pages`, in order."""
-        lines = [line.split(" ", 3) for line in self._file.read_text().splitlines()]
-        return [f"{line[0]} {line[1]}" for line in lines[1:] if line[2] == alert]
+        return [f"{state} {receiver}" for state, receiver, name in self._lines() if name == alert]
 
     def alerts(self) -> set[tuple[str, str]]:
         """Return the receiver and name of every alert that has arrived."""
-        lines = [line.split(" ", 3) for line in self._file.read_text().splitlines()]
-        return {(line[1], line[2]) for line in lines[1:]}
+        return {(receiver, name) for _, receiver, name in self._lines()}
+
+    def _lines(self) -> list[list[str]]:
+        return [line.split(" ")[:3] for line in self._file.read_text().splitlines()[1:]]
 
     def fires(self, *alerts: str) -> None:
         for alert in alerts:
@@ -129,10 +115,10 @@ def watching(server: Server, folder: Path) -> Iterator[Webhook]:
     for file in (PROJECT / "grafana/rules").glob("*.yml"):
         (rules / file.name).write_text(hastened(file.read_text()))
     configuration = hastened((PROJECT / "deploy/prometheus/prometheus.yml").read_text())
-    # A quarter of a second is no time in which to scrape.
-    configuration = configuration.replace("scrape_interval: 250ms", "scrape_interval: 500ms")
-    configuration = configuration.replace("scrape_timeout: 166ms", "scrape_timeout: 500ms")
     for place, here in {
+        # A quarter of a second is no time in which to scrape.
+        "scrape_interval: 250ms": "scrape_interval: 500ms",
+        "scrape_timeout: 166ms": "scrape_timeout: 500ms",
         "/etc/prometheus/rules": str(rules),
         "alertmanager:9093": alertmanager,
         "inferometer:8502": server.metrics_url.removeprefix("http://"),
@@ -177,26 +163,6 @@ def watching(server: Server, folder: Path) -> Iterator[Webhook]:
         yield webhook
 
 
-@contextmanager
-def again_and_again(action: Callable[[], object], *, at_once: int = 1) -> Iterator[None]:
-    """Do it over and over, in so many threads, until the block ends."""
-    ends = threading.Event()
-
-    def run() -> None:
-        while not ends.wait(0.02):
-            with contextlib.suppress(requests.RequestException):
-                action()
-
-    with ThreadPoolExecutor(at_once) as pool:
-        runs = [pool.submit(run) for _ in range(at_once)]
-        try:
-            yield
-        finally:
-            ends.set()
-            for each in runs:
-                each.result()
-
-
 def ask(server: Server, model: str, instances: list[Any]) -> requests.Response:
     """Ask over a connection of its own."""
     body = {"instances": instances}
@@ -215,12 +181,6 @@ def label(server: Server, rows: np.ndarray, *, are_right: bool) -> None:
         ]
         counted = server.post("/v1/feedback/batch", items).json()["counted"]
         assert len(items) == counted
-
-
-def send_signal(server: Server, role: str, number: int) -> None:
-    for pid in server.pids(role):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 @pytest.mark.slow
@@ -266,12 +226,12 @@ def test_faults_arrive_at_the_webhook_and_so_does_their_end(models: Path, tmp_pa
 
         # Drift fires when it has lasted for an hour: the rest of this one is for other faults.
         with again_and_again(lambda: ask(server, "half", [[1, 2]])):
-            send_signal(server, "runner", signal.SIGSTOP)
+            server.signal("runner", signal.SIGSTOP)
             webhook.fires("InferometerRunnerStalled")
-            send_signal(server, "runner", signal.SIGCONT)
+            server.signal("runner", signal.SIGCONT)
             webhook.resolves("InferometerRunnerStalled")
         # It is started again at once, but not for ever.
-        with again_and_again(lambda: send_signal(server, "runner", signal.SIGKILL)):
+        with again_and_again(lambda: server.signal("runner", signal.SIGKILL)):
             webhook.fires("InferometerProcessMissing")
         webhook.resolves("InferometerProcessMissing")
         wait_for(server.is_ready, "the runner is back")
@@ -286,11 +246,11 @@ def test_faults_arrive_at_the_webhook_and_so_does_their_end(models: Path, tmp_pa
             "InferometerInputDrift",
         )
 
-        send_signal(server, "exporter", signal.SIGSTOP)
+        server.signal("exporter", signal.SIGSTOP)
         webhook.fires("InferometerAllReplicasDown")
         # Who is told that no replica answers is not told of each.
         wait_for(lambda: "suppressed" in webhook.states("InferometerTargetDown"), "it is muted")
-        send_signal(server, "exporter", signal.SIGCONT)
+        server.signal("exporter", signal.SIGCONT)
         webhook.resolves("InferometerAllReplicasDown")
 
     assert [] == webhook.arrived("InferometerTargetDown")

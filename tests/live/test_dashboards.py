@@ -13,7 +13,6 @@ D the second, which has been killed. The GPU dashboard has one more: G an export
 which one is lost and the other too hot and with memory errors.
 """
 
-import contextlib
 import math
 import os
 import random
@@ -41,7 +40,7 @@ from tests.gpu.stand_in import WHOLE, Gpus, build, exporter_of
 from tests.live.labels import KEY, declared
 from tests.live.profiles import profiled
 from tests.live.prometheus import prometheus, query
-from tests.live.servers import Server, descendants, start_server, wait_for
+from tests.live.servers import Server, again_and_again, descendants, start_server, wait_for
 from tests.live.structures import BOXES, PIXELS, RANKING, TEXTS
 
 STATES = "LINKDG"
@@ -326,7 +325,7 @@ def test_every_query_gives_what_is_written_beside_it(models: Path, tmp_path: Pat
         report += [shown("L", wrong(url, "L", *ours)), shown("N", wrong(url, "N", *others))]
         assert UNDER_LOAD == alerts(url)
         assert NOT_UNDER_LOAD == set(unnoticed(url, *ours))
-        with killing(first):
+        with again_and_again(lambda: first.signal("runner", signal.SIGKILL), pause_seconds=0.5):
             killed = 'inferometer_process_exits_total{role="runner", cause="signal"} offset 3s > 0'
             wait_for(lambda: query(url, killed), "a runner was killed some seconds ago")
             report.append(shown("K", wrong(url, "K", *ours)))
@@ -374,26 +373,6 @@ def test_gpu_dashboard_shows_what_is_wrong_with_a_gpu(tmp_path: Path) -> None:
         report = shown("G", wrong(url, "G", *ours))
 
     assert not report, report
-
-
-@contextmanager
-def killing(server: Server) -> Iterator[None]:
-    """Kill the server's runner, and whatever takes its place, until the block ends."""
-    ends = threading.Event()
-
-    def kill() -> None:
-        while not ends.wait(0.5):
-            for pid in server.pids("runner"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield
-    finally:
-        ends.set()
-        thread.join()
 
 
 def _has_lasted(url: str) -> bool:

@@ -22,7 +22,15 @@ import pytest
 import requests
 import yaml
 
-from tests.live.servers import Samples, clean_environment, samples_of, total, wait_for
+from tests.databases import free_port
+from tests.live.servers import (
+    Samples,
+    again_and_again,
+    clean_environment,
+    samples_of,
+    total,
+    wait_for,
+)
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
@@ -81,11 +89,6 @@ def deployment() -> Deployment:
         container["readinessProbe"],
         pod["terminationGracePeriodSeconds"],
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Service:
@@ -211,25 +214,6 @@ class Traffic:
             self.answered += 1
 
 
-@contextmanager
-def scraping(replicas: list[Replica]) -> Iterator[None]:
-    """Scrape each replica every half second, as long as it answers."""
-    ends = threading.Event()
-
-    def run() -> None:
-        while not ends.wait(0.5):
-            for replica in list(replicas):
-                replica.scrape()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ends.set()
-        thread.join()
-
-
 @pytest.mark.slow
 def test_roll_out_loses_no_request_and_no_count(
     models: Path, tmp_path: Path, deployment: Deployment
@@ -255,7 +239,12 @@ def test_roll_out_loses_no_request_and_no_count(
         for replica in [start(port) for port in ports]:
             join(replica)
         traffic = Traffic(f"{proxy.url}/v1/models/{name}:predict")
-        with scraping(replicas):
+
+        def scrape() -> None:
+            for replica in replicas:
+                replica.scrape()
+
+        with again_and_again(scrape, pause_seconds=0.5):
             with traffic.flowing():
                 for replica in replicas[:REPLICAS]:
                     took.append(replica.end(proxy))

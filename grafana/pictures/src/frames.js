@@ -1,5 +1,5 @@
 // From Prometheus's answers to Grafana's data frames, as Grafana's data source makes them.
-import { FieldType, createDataFrame, getDisplayProcessor } from '@grafana/data';
+import { FieldType, createDataFrame, getDisplayProcessor, stringToJsRegex } from '@grafana/data';
 
 export const NUMBER = (text) => (text === '+Inf' ? Infinity : text === '-Inf' ? -Infinity : Number(text));
 
@@ -35,8 +35,7 @@ export function configOf(panel, name, refId) {
   return config;
 }
 
-// In a graph what is no number is a gap, as Grafana has it.
-// One frame a series, with the times of the whole range, so that gaps are gaps.
+// One frame a series. In a graph what is no number is a gap, as Grafana has it.
 export function seriesFrames(panel, answers, theme) {
   const drawable = (text) => (panel.type === 'timeseries' && !Number.isFinite(NUMBER(text)) ? null : NUMBER(text));
   let seriesIndex = 0;
@@ -45,7 +44,7 @@ export function seriesFrames(panel, answers, theme) {
   return panel.targets.flatMap((target, number) =>
     answers[number].map((series) => {
       const whole = legend(target, series.metric);
-      const name = rename ? whole.replace(new RegExp(rename.regex), rename.renamePattern) : whole;
+      const name = rename ? whole.replace(stringToJsRegex(rename.regex), rename.renamePattern) : whole;
       const points = series.values ?? [series.value];
       const config = { color: { mode }, ...configOf(panel, name, target.refId), displayName: name };
       const frame = createDataFrame({
