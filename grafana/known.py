@@ -15,6 +15,9 @@ OTHERS: Mapping[str, frozenset[str]] = {
     "up": TARGET,
     "scrape_duration_seconds": TARGET,
     "scrape_samples_post_metric_relabeling": TARGET,
+    "prometheus_rule_evaluation_failures_total": TARGET | {"rule_group"},
+    "prometheus_rule_group_last_duration_seconds": TARGET | {"rule_group"},
+    "prometheus_rule_group_interval_seconds": TARGET | {"rule_group"},
     "ALERTS": TARGET
     | {"alertname", "alertstate", "severity", "model", "version", "role", "feature", "gpu_uuid"},
 }

@@ -20,7 +20,7 @@ SHORTEST_DESCRIPTION = 20
 # What has a line for each model, version and so on: closed sets, or few by what is chosen.
 FEW = frozenset((
     "model", "version", "job", "le", "phase", "code", "reason", "outcome", "role", "cause",
-    "trigger", "state", "slo", "age", "result", "k", "device", "gpu_uuid", "sensor", "threshold",
+    "trigger", "state", "slo", "age", "result", "k", "device", "sensor", "threshold",
     "clock", "severity", "iou", "error", "collector", "key", "bin", "kind",
 ))  # fmt: skip
 COUNTERS = frozenset(family.name for family in CATALOGUE if family.kind == "counter")
@@ -28,7 +28,6 @@ HISTOGRAMS = frozenset(family.name for family in CATALOGUE if family.kind == "hi
 # Of which some panels show all models of an instance on purpose.
 EVERYWHERE = frozenset((
     "inferometer_model_state", "inferometer_rows_total", "inferometer_model_info",
-    "inferometer_device_busy_seconds_total",
     # Its version is the server's own.
     "inferometer_build_info",
 ))  # fmt: skip
@@ -126,10 +125,11 @@ def _lines(panel: Panel) -> Iterator[str]:
         return
     for target in panel.targets:
         open_labels = {*re.findall(r"\{\{(\w+)\}\}", target.legend)} - FEW
-        ranked = re.search(r"(top|bottom)k\(", target.expression)
+        written = written_out(target.expression)
+        ranked = re.search(r"(top|bottom)k\(", written)
         if open_labels and not ranked:
             yield f"there may be many lines by {', '.join(sorted(open_labels))}"
-        if ranked and panel.kind not in ONCE and "@ end()" not in target.expression:
+        if ranked and panel.kind not in ONCE and "@ end()" not in written:
             yield "ranked anew at each moment, which gives ever more lines: rank once, @ end()"
 
 
@@ -170,7 +170,7 @@ def _scoped(panel: Panel, target: Target) -> Iterator[str]:
         missing = wanted - {name for name, _, _ in selector.matchers}
         # Of a fleet every version, and of a table of metrics every model, may be wanted.
         missing -= {"version", "model"} if selector.metric in EVERYWHERE else set()
-        if missing and selector.metric not in {"ALERTS", "slo:inferometer_objective:ratio"}:
+        if missing and selector.metric != "ALERTS":
             yield f"{selector.metric} is not narrowed by {', '.join(sorted(missing))}"
 
 

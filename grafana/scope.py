@@ -4,7 +4,8 @@
 and instance, `{SG}` by job, instance and GPU; of recorded series `{R}` by job and model, `{RV}` by
 the version too, `{RJ}` by the job alone. Further matchers follow: `{S, outcome="ok"}`. `[RI]` is
 the rate interval, `[W]` the window that the reader chooses. MARK is -1 where a target answers and
-has nothing to show, -2 where none answers. `fig(name)` is a figure of quality over the window.
+has nothing to show, -2 where none answers. BUSIEST_GPUS are those that are drawn of many.
+`fig(name)` is a figure of quality over the window.
 """
 
 import re
@@ -33,6 +34,12 @@ SCOPES = {
 }
 WORDS = {
     "MARK": "(-(max(up{SI}) == 1) or vector(-2))",
+    # Instances of GPUs have no utilisation. A host has eight GPUs at most, as a rule.
+    "BUSIEST_GPUS": (
+        "topk(8, max by (gpu_uuid)"
+        " (avg_over_time(inferometer_gpu_utilization_ratio{SG}[$__range] @ end()))"
+        " or 0 * max by (gpu_uuid) (max_over_time(inferometer_gpu_up{SG}[$__range] @ end())))"
+    ),
     "[RI]": "[$__rate_interval]",
     "[W]": "[$window]",
 }

@@ -56,7 +56,13 @@ FAMILIES = (
     ),
     counter(
         "inferometer_device_busy_seconds_total",
-        "Time the device spent in batches; device is cpu or the GPU's uuid.",
+        "Time the device spent in batches, each counted for itself; device is cpu or the GPU's "
+        "uuid.",
         MODEL, VERSION, Label("device"), by=BY,
+    ),
+    counter(
+        "inferometer_device_active_seconds_total",
+        "Time in which the device had batches of a runner, however many at once.",
+        Label("device"), by=BY,
     ),
 )  # fmt: skip

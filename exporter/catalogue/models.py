@@ -17,7 +17,8 @@ FAMILIES = (
     ),
     gauge(
         "inferometer_model_state",
-        "1 for the state a version is in, 0 for the others.",
+        "1 for the state a version is in, 0 for the others. `__unknown__` is the version of a "
+        "model of which none has been found.",
         MODEL, VERSION, Label("state", STATES), by=BY, merge="max",
     ),
     gauge(

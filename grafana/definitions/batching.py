@@ -9,11 +9,12 @@ _QUEUE = Row(
             "Rows waiting and their limit",
             "timeseries",
             "short",
-            "At the limit requests are refused.",
+            "Of one replica; at the limit requests are refused.",
             (
-                Target("sum by (model) (inferometer_queue_rows{SM})", "{{model}} waiting", "*0**-"),
+                Target("max by (model) (inferometer_queue_rows{SM})", "{{model}} fullest", "*0**-"),
+                Target("avg by (model) (inferometer_queue_rows{SM})", "{{model}} mean", "*0**-"),
                 Target(
-                    "sum by (model) (inferometer_queue_limit_rows{SM})", "{{model}} limit", "vvvv-"
+                    "min by (model) (inferometer_queue_limit_rows{SM})", "{{model}} limit", "vvvv-"
                 ),
             ),
         ),
@@ -221,14 +222,28 @@ _SATURATION = Row(
             "Device busy",
             "timeseries",
             "percentunit",
-            "Computing share of each device, models side by side counted each; 1 is no headroom.",
+            "Share of time in which each device computes; 1 is no headroom.",
             (
                 Target(
-                    "clamp_max(sum by (instance, device) (rate(inferometer_device_busy_seconds_total{S}[RI])), 1) and on (instance, device) topk(20, sum by (instance, device) (increase(inferometer_device_busy_seconds_total{S}[$__range] @ end())))",
+                    "clamp_max(sum by (instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])), 1) and on (instance, device) topk(20, sum by (instance, device) (increase(inferometer_device_active_seconds_total{SI}[$__range] @ end())))",
                     "{{instance}} {{device}}",
                     "v0vv-",
                 ),
             ),
+        ),
+        Panel(
+            "Device time by model",
+            "timeseries",
+            "none",
+            "Devices' worth of computing, over all replicas; models beside each other are each counted.",
+            (
+                Target(
+                    "sum by (model) (rate(inferometer_device_busy_seconds_total{S}[RI]))",
+                    "{{model}}",
+                    "v0vv-",
+                ),
+            ),
+            is_stacked=True,
         ),
         Panel(
             "Connections not accepted",
@@ -248,8 +263,11 @@ _SATURATION = Row(
             "Processes",
             "timeseries",
             "short",
-            "Processes that are alive, by role. No runner: nothing is predicted.",
-            (Target("sum by (role) (inferometer_processes{SI})", "{{role}}", "vvvv-"),),
+            "Of a replica, by role: where fewest are alive, and where most. No runner: nothing is predicted.",
+            (
+                Target("min by (role) (inferometer_processes{SI})", "{{role}} fewest", "vvvv-"),
+                Target("max by (role) (inferometer_processes{SI})", "{{role}} most", "vvvv-"),
+            ),
         ),
         Panel(
             "Process exits and starts",

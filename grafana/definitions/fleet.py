@@ -22,22 +22,22 @@ _FLEET = Row(
             "p99 over replicas",
             "timeseries",
             "s",
-            "Slowest, median, fastest.",
+            "Slowest, median, fastest of those that answer.",
             (
                 Target(
-                    "max(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "max(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
                     "slowest",
-                    "vnvv-",
+                    "v-vv-",
                 ),
                 Target(
-                    "quantile(0.5, histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "quantile(0.5, histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
                     "median",
-                    "vnvv-",
+                    "v-vv-",
                 ),
                 Target(
-                    "min(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))))",
+                    "min(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
                     "fastest",
-                    "vnvv-",
+                    "v-vv-",
                 ),
             ),
         ),
@@ -147,10 +147,10 @@ _COST = Row(
             "GPU-hours idle",
             "stat",
             "h",
-            "Paid for, not used, over the range.",
+            "Visible and not used, over the range; of a GPU that replicas share once.",
             (
                 Target(
-                    "sum(max by (gpu_uuid) (1 - clamp_max(avg_over_time(inferometer_gpu_utilization_ratio{SI}[$__range]), 1))) * $__range_s / 3600 or on () MARK",
+                    "sum(sum_over_time(job:inferometer_gpu_idle:sum{RJ}[$__range])) / 60 or on () MARK",
                     "",
                     "vvxv!",
                 ),
@@ -163,7 +163,7 @@ _COST = Row(
             "Of the busiest device; below 0.05 alerts.",
             (
                 Target(
-                    "1 - max by (job) (clamp_max(sum by (job, instance, device) (rate(inferometer_device_busy_seconds_total{SI}[RI])), 1))",
+                    "1 - max by (job) (clamp_max(sum by (job, instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])), 1))",
                     "{{job}}",
                     "vvvv-",
                 ),
@@ -210,7 +210,7 @@ _EXPORTER = Row(
             (
                 Target("max(inferometer_exporter_series{SI})", "largest", "vvvv-"),
                 Target(
-                    "1500 * max(count by (instance) (inferometer_model_info{SI}))",
+                    "clamp_max(1500 * max(count by (instance) (inferometer_model_info{SI})), 8000)",
                     "budget",
                     "vvvv-",
                 ),

@@ -9,8 +9,14 @@ _STATE = Row(
             "GPUs",
             "stat",
             "none",
-            "0: no driver or library, which is no failure.",
-            (Target("sum(inferometer_gpu_devices{SI}) or on () MARK", "", "vv0v!v"),),
+            "Each once, however many replicas share it. 0: no driver or library, which is no failure.",
+            (
+                Target(
+                    'count(count by (gpu_uuid) (inferometer_gpu_info{SG, kind="gpu"})) or max(inferometer_gpu_devices{SI}) or on () MARK',
+                    "",
+                    "vv0v!v",
+                ),
+            ),
             absent="no GPU here, or one that does not tell this",
         ),
         Panel(
@@ -77,7 +83,7 @@ _STATE = Row(
             "Reasons that there were in the range; hw_ reasons are heat or power supply.",
             (
                 Target(
-                    "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0",
+                    "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0 and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} {{reason}}",
                     "**-*-v",
                 ),
@@ -91,7 +97,7 @@ _STATE = Row(
             "Share of time, from the driver's counters.",
             (
                 Target(
-                    "max by (gpu_uuid, reason) (rate(inferometer_gpu_clock_event_seconds_total{SG}[RI]))",
+                    "max by (gpu_uuid, reason) (rate(inferometer_gpu_clock_event_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} {{reason}}",
                     "**-*-v",
                 ),
@@ -111,12 +117,12 @@ _USE = Row(
             "A kernel was resident; memory was read or written. Not work done.",
             (
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} computing",
                     "v0-v--",
                 ),
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_memory_busy_seconds_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_memory_busy_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} memory",
                     "v0-v--",
                 ),
@@ -130,12 +136,12 @@ _USE = Row(
             "A glimpse of under a second.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_utilization_ratio{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_utilization_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} computing",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_utilization_ratio{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_utilization_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} memory",
                     "v0-v-v",
                 ),
@@ -149,22 +155,22 @@ _USE = Row(
             "How much of the device works, by its profiling counters: Hopper and newer.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_sm_active_ratio{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_sm_active_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} SM active",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_sm_occupancy_ratio{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_sm_occupancy_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} SM occupancy",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_tensor_active_ratio{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_tensor_active_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} tensor",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_dram_active_ratio{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_dram_active_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} DRAM",
                     "v0-v-v",
                 ),
@@ -178,12 +184,12 @@ _USE = Row(
             "By the driver, and by the runner's own clock (real GPU only).",
             (
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_serving_sm_busy_seconds_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_serving_sm_busy_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} driver's",
                     "*0-*--",
                 ),
                 Target(
-                    'label_replace(sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])), "gpu_uuid", "$1", "device", "(.+)")',
+                    'label_replace(sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])), "gpu_uuid", "$1", "device", "(.+)") and on (gpu_uuid) BUSIEST_GPUS',
                     "{{gpu_uuid}} runner's",
                     "------",
                 ),
@@ -194,11 +200,11 @@ _USE = Row(
             "Rows per busy second",
             "timeseries",
             "short",
-            "Efficiency: falls when batches are small.",
+            "Efficiency: falls when batches are small. Of visible GPUs.",
             (
                 Target(
-                    "sum by (instance) (rate(inferometer_rows_total{SI}[RI])) / on (instance) (sum by (instance) (rate(inferometer_gpu_busy_seconds_total{SG}[RI])) > 0) and on (instance) topk(20, sum by (instance) (increase(inferometer_rows_total{SI}[$__range] @ end())))",
-                    "{{instance}}",
+                    "sum by (job) (rate(inferometer_rows_total{SI}[RI])) / on (job) (sum by (job) (max by (job, gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI]) and on (job, instance, gpu_uuid) inferometer_gpu_visible{SG} == 1)) > 0)",
+                    "{{job}}",
                     "v--v--",
                 ),
             ),
@@ -217,22 +223,22 @@ _MEMORY = Row(
             "Ours, others', driver's, free.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG})",
+                    "sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} ours",
                     "vv-v-0",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_other_memory_used_bytes{SG})",
+                    "clamp_min(max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG}) - on (gpu_uuid) sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}), 0) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} others'",
                     "00-*-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_reserved_bytes{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_reserved_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} driver's",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_free_bytes{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_free_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} free",
                     "vv-v-v",
                 ),
@@ -247,7 +253,7 @@ _MEMORY = Row(
             "TensorFlow may hold more than it needs.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG} / inferometer_gpu_memory_total_bytes{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG} / inferometer_gpu_memory_total_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}}",
                     "vv-v-v",
                 ),
@@ -267,17 +273,17 @@ _POWER = Row(
             "From the energy counter, measured, limit.",
             (
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_energy_joules_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_energy_joules_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} from energy",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_power_watts{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_power_watts{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} measured",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_power_limit_watts{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_power_limit_watts{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} limit",
                     "vv-v-v",
                 ),
@@ -299,12 +305,12 @@ _POWER = Row(
             "With the device's own limits.",
             (
                 Target(
-                    "max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG})",
+                    "max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} {{sensor}}",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG})",
+                    "max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} limit: {{threshold}}",
                     "vv-v-v",
                 ),
@@ -318,12 +324,12 @@ _POWER = Row(
             "Far below the maximum under load: held back.",
             (
                 Target(
-                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_hertz{SG})",
+                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_hertz{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} {{clock}}",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_max_hertz{SG})",
+                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_max_hertz{SG}) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} {{clock}} most",
                     "vv-v-v",
                 ),
@@ -337,7 +343,9 @@ _POWER = Row(
             "Absent on passive boards.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG})", "{{gpu_uuid}}", "**-*-v"
+                    "max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "{{gpu_uuid}}",
+                    "**-*-v",
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -355,12 +363,12 @@ _LINKS = Row(
             "Bytes over PCIe as the GPU sees them; inputs go there with every batch.",
             (
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_pcie_transmit_bytes_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_pcie_transmit_bytes_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} sent",
                     "v0-v-0",
                 ),
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_pcie_receive_bytes_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_pcie_receive_bytes_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} received",
                     "v0-v-0",
                 ),
@@ -374,12 +382,12 @@ _LINKS = Row(
             "Absent without NVLink.",
             (
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_transmit_bytes_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_transmit_bytes_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} sent",
                     "**-*-0",
                 ),
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_receive_bytes_total{SG}[RI]))",
+                    "max by (gpu_uuid) (rate(inferometer_gpu_nvlink_receive_bytes_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} received",
                     "**-*-0",
                 ),
@@ -399,12 +407,12 @@ _FAULTS = Row(
             "One uncorrected error is one too many.",
             (
                 Target(
-                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range]))",
+                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range])) and on (gpu_uuid) topk(8, max by (gpu_uuid) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range] @ end())))",
                     "{{gpu_uuid}} {{severity}}",
                     "00-0-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range]))",
+                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range])) and on (gpu_uuid) topk(8, max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range] @ end())))",
                     "{{gpu_uuid}} PCIe replays",
                     "00-0-0",
                 ),
@@ -418,17 +426,17 @@ _FAULTS = Row(
             "Pending needs a reset, failed a new GPU.",
             (
                 Target(
-                    "max by (gpu_uuid, cause) (inferometer_gpu_remapped_rows{SG})",
+                    "max by (gpu_uuid, cause) (inferometer_gpu_remapped_rows{SG}) and on (gpu_uuid) topk(8, max by (gpu_uuid) (inferometer_gpu_remapped_rows{SG} @ end()))",
                     "{{gpu_uuid}} {{cause}}",
                     "00-0-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG}) and on (gpu_uuid) topk(8, max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG} @ end()))",
                     "{{gpu_uuid}} pending",
                     "00-0-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG})",
+                    "max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG}) and on (gpu_uuid) topk(8, max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG} @ end()))",
                     "{{gpu_uuid}} failed",
                     "00-0-0",
                 ),

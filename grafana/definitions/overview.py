@@ -107,7 +107,7 @@ _SLO = Row(
             "Below 0 the objective of the last 30 days is missed; what counts is said at the head of inferometer.yml.",
             (
                 Target(
-                    "1 - job_model:inferometer_slo_bad:ratio30d{R} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)",
+                    "1 - job_model:inferometer_slo_bad:ratio30d{R} / (job_model:inferometer_slo_allowed:ratio{R} > 0)",
                     "{{model}} {{slo}}",
                     "v-vvv",
                 ),
@@ -122,22 +122,22 @@ _SLO = Row(
             "1 uses the budget up in 30 days; lines at 1, 3, 6, 14.4.",
             (
                 Target(
-                    'job_model:inferometer_slo_bad:ratio5m{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio5m{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 5m",
                     "v-vvv",
                 ),
                 Target(
-                    'job_model:inferometer_slo_bad:ratio1h{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio1h{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 1h",
                     "v-vvv",
                 ),
                 Target(
-                    'job_model:inferometer_slo_bad:ratio6h{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio6h{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 6h",
                     "v-vvv",
                 ),
                 Target(
-                    'job_model:inferometer_slo_bad:ratio3d{R, slo="availability"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio3d{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 3d",
                     "v-vvv",
                 ),
@@ -151,17 +151,17 @@ _SLO = Row(
             "The same for the latency objective.",
             (
                 Target(
-                    'job_model:inferometer_slo_bad:ratio5m{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio5m{R, slo="latency"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 5m",
                     "v-vvv",
                 ),
                 Target(
-                    'job_model:inferometer_slo_bad:ratio1h{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio1h{R, slo="latency"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 1h",
                     "v-vvv",
                 ),
                 Target(
-                    'job_model:inferometer_slo_bad:ratio6h{R, slo="latency"} / on (slo) group_left () (1 - slo:inferometer_objective:ratio)',
+                    'job_model:inferometer_slo_bad:ratio6h{R, slo="latency"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
                     "{{model}} 6h",
                     "v-vvv",
                 ),

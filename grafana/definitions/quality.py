@@ -292,7 +292,6 @@ _NO_LABELS = Row(
                     "v-vv-",
                 ),
             ),
-            is_stacked=True,
         ),
         Panel(
             "Rows with NaN or infinity",

@@ -185,11 +185,18 @@ class Batcher:
             # Before the call, so that what hangs or comes too late is known to be on the device.
             piece.job.assembled_ns = piece.job.assembled_ns or assembled
             piece.job.computed_ns = 0
+        served.metrics.begin(assembled)
         outputs, error = _call(served, signature, inputs)
         computed = time.monotonic_ns()
         self.clock.started_ns = 0
         seconds = (computed - assembled) / NANOSECONDS
-        served.metrics.batch(batch.trigger, rows=batch.rows, padding_rows=padding, seconds=seconds)
+        served.metrics.batch(
+            batch.trigger,
+            rows=batch.rows,
+            padding_rows=padding,
+            seconds=seconds,
+            ended_ns=computed,
+        )
         self._count_traces(served)
         if error is None and is_batched:
             error = _check_rows(outputs, batch.rows + padding)

@@ -42,6 +42,8 @@ class ModelCatalog:
         self._closed: frozenset[tuple[str, str]] = frozenset()
         for model in models:
             recorder.declare(model=model)
+        for nothing_yet in self._versions.values():
+            self._show_state(nothing_yet)
 
     def versions(self) -> list[ModelVersion]:
         """Return every version known, in whatever state."""
@@ -87,14 +89,16 @@ class ModelCatalog:
     def note(self, version: ModelVersion) -> None:
         """Take what is now known of a version in place of what was known before."""
         versions = dict(self._versions)
-        versions.pop((version.model, NO_VERSION), None)
+        nothing_yet = versions.pop((version.model, NO_VERSION), None)
         versions[version.model, version.version] = version
         for ended in _surplus(versions, version.model):
             del versions[version.model, ended]
             self._recorder.forget(model=version.model, version=ended)
         self._versions = versions
-        if version.version != NO_VERSION:
-            self._show_state(version)
+        self._show_state(version)
+        if nothing_yet is not None and version.version != NO_VERSION:
+            for child in self._states(nothing_yet).values():
+                self._recorder.remove(child)
 
     def add(self, version: ModelVersion, served: ServedVersion) -> None:
         """Take a version that was loaded; `version` says its state."""
@@ -130,10 +134,15 @@ class ModelCatalog:
             self.note(known)
 
     def _show_state(self, version: ModelVersion) -> None:
-        labels = {"model": version.model, "version": version.version}
-        for state in STATES:
-            child = self._recorder.child("inferometer_model_state", **labels, state=state)
+        for state, child in self._states(version).items():
             child.set(float(state == version.state))
+
+    def _states(self, version: ModelVersion) -> dict[str, Child]:
+        labels = {"model": version.model, "version": version.version}
+        return {
+            state: self._recorder.child("inferometer_model_state", **labels, state=state)
+            for state in STATES
+        }
 
     def _show_loaded(self, version: ModelVersion, loaded: LoadedModel) -> None:
         labels = {"model": version.model, "version": version.version}

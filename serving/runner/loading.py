@@ -8,6 +8,7 @@ from functools import partial
 from exporter import Recorder
 from serving.model import ModelVersion
 from serving.runner.declared import measured_version
+from serving.runner.device_time import DeviceTime
 from serving.runner.formats import PROFILE_FILE, QUALITY_FILE
 from serving.runner.measuring import Measurement
 from serving.runner.model_folder import ModelSource
@@ -19,13 +20,13 @@ from serving.runner.warm_up import read_recorded, warm_up
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What loading needs beside the model: where it records, the device's label, `batching`.
+    """What loading needs beside the model: where it records, the device, `batching`.
 
     `refuse_task` gets model and version when outputs turn out not to be what was declared.
     """
 
     recorder: Recorder
-    device: str
+    device_time: DeviceTime
     batching: str
     refuse_task: Callable[[str, str], None]
 
@@ -83,7 +84,7 @@ def load_version(
             options.recorder,
             model=version.model,
             version=version.version,
-            device=options.device,
+            device_time=options.device_time,
         ),
         batchable={name: result.is_batchable for name, result in results.items()},
         measurement=Measurement(

@@ -14,6 +14,7 @@ from serving.process import store_path_of
 from serving.runner.batcher import Batcher
 from serving.runner.canary import Canary
 from serving.runner.catalog import ModelCatalog
+from serving.runner.device_time import DeviceTime
 from serving.runner.isolation import IsolationBudget
 from serving.runner.limits import ByteBudget, QueueLimits
 from serving.runner.loader import Loader, LoaderOptions
@@ -120,7 +121,12 @@ class Runner:
                 settings.swap,
                 settings.drain_version_seconds,
             ),
-            loading=LoadOptions(self._recorder, self._device, settings.batching, refuse_task),
+            loading=LoadOptions(
+                self._recorder,
+                DeviceTime(self._recorder, self._device),
+                settings.batching,
+                refuse_task,
+            ),
             announce=announce,
             memory=LoaderMemory.read(store_path_of(settings) / f"runner-{self._number}.loader"),
         )

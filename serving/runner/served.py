@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from exporter import Child, Record, Recorder
+from serving.runner.device_time import DeviceTime
 from serving.runner.loaded_model import LoadedModel
 from serving.runner.measuring import Measurement
 
@@ -16,9 +17,13 @@ TRIGGERS = ("idle", "full", "delay", "deadline", "drain")
 class BatchMetrics:
     """What each batch of one version records: one call, under one lock."""
 
-    def __init__(self, recorder: Recorder, *, model: str, version: str, device: str) -> None:
+    def __init__(
+        self, recorder: Recorder, *, model: str, version: str, device_time: DeviceTime
+    ) -> None:
         """Resolve the version's series; they stand at 0 from here on."""
+        device = device_time.device
         recorder.declare(model=model, version=version, device=device)
+        self._device_time = device_time
         names = {"model": model, "version": version}
 
         def child(name: str, **labels: str) -> Child:
@@ -33,6 +38,7 @@ class BatchMetrics:
                     child("inferometer_batches_total", trigger=trigger),
                     child("inferometer_batch_padding_rows_total"),
                     child("inferometer_device_busy_seconds_total", device=device),
+                    device_time.counter,
                 ),
                 (
                     child("inferometer_batch_rows"),
@@ -42,9 +48,16 @@ class BatchMetrics:
             for trigger in TRIGGERS
         }
 
-    def batch(self, trigger: str, *, rows: int, padding_rows: int, seconds: float) -> None:
-        """Record one device call."""
-        self._records[trigger]((1.0, padding_rows, seconds), (rows, seconds))
+    def begin(self, at_ns: int) -> None:
+        """Note a device call that begins at a monotonic time."""
+        self._device_time.enter(at_ns)
+
+    def batch(
+        self, trigger: str, *, rows: int, padding_rows: int, seconds: float, ended_ns: int
+    ) -> None:
+        """Record one device call that has ended."""
+        alone = self._device_time.leave(ended_ns)
+        self._records[trigger]((1.0, padding_rows, seconds, alone), (rows, seconds))
         self._last_batch.set(time.time())
 
     def traces(self, number: int) -> None:

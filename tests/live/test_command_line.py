@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import requests
 
+from serving.model import STATES
 from tests.live.servers import (
     METRICS,
     Samples,
@@ -253,14 +254,20 @@ def test_failed_load_is_counted(partial: Server, model: str) -> None:
     assert 1 == partial.value("inferometer_model_load_failures_total", model=model)
 
 
-def test_state_of_the_broken_model_is_failed(partial: Server) -> None:
-    samples = partial.samples()
-
-    states = {
-        state: total(samples, "inferometer_model_state", model="broken", state=state)
-        for state in ("loading", "warming", "ready", "draining", "failed", "unloaded")
+@pytest.mark.parametrize(
+    ("model", "version", "state"),
+    [("broken", "1", "failed"), ("empty", "__unknown__", "failed"), ("half", "1", "ready")],
+)
+def test_every_configured_model_has_a_state(
+    partial: Server, model: str, version: str, state: str
+) -> None:
+    shown = {
+        (labels["version"], labels["state"]): value
+        for (name, pairs), value in partial.samples().items()
+        if name == "inferometer_model_state" and (labels := dict(pairs))["model"] == model
     }
-    assert {"failed": 1} == {state: value for state, value in states.items() if value}
+
+    assert {(version, each): float(each == state) for each in STATES} == shown
 
 
 def test_status_of_the_broken_model_says_why(partial: Server) -> None:

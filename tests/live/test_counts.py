@@ -117,6 +117,9 @@ def check_exposition(
     assert total(samples, "inferometer_batch_compute_seconds_sum") == pytest.approx(
         total(samples, "inferometer_device_busy_seconds_total")
     )
+    # Models beside each other occupy the device once.
+    active = total(samples, "inferometer_device_active_seconds_total")
+    assert 0 < active <= total(samples, "inferometer_device_busy_seconds_total")
     duration = total(samples, "inferometer_request_duration_seconds_sum")
     phases = [total(samples, "inferometer_request_phase_seconds_sum", phase=p) for p in PHASES]
     assert sum(phases) == pytest.approx(duration, rel=1e-9)

@@ -59,6 +59,54 @@ def test_rules_are_well_formed(file: Path) -> None:
     assert 0 == ended.returncode, ended.stdout + ended.stderr
 
 
+OBJECTIVES = """
+rule_files: [inferometer.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: '%s_count{job="inferometer",model="m",outcome="ok"}', values: '0+60x60'}
+      - {series: '%s_bucket{job="inferometer",model="m",outcome="ok",le="0.25"}', values: '0x60'}
+      - {series: '%s_bucket{job="inferometer",model="m",outcome="ok",le="2.5"}', values: '0+55x60'}
+      - {series: '%s_count{job="inferometer",model="translate",outcome="ok"}', values: '0+60x60'}
+      - {series: '%s_bucket{job="inferometer",model="translate",outcome="ok",le="0.25"}', values: '0x60'}
+      - {series: '%s_bucket{job="inferometer",model="translate",outcome="ok",le="2.5"}', values: '0+55x60'}
+    promql_expr_test:
+      - expr: count by (model) (ALERTS{alertname="InferometerErrorBudgetBurn",alertstate="firing",window="1h"})
+        eval_time: 50m
+        exp_samples: [{samples}]
+      - expr: round(60 * job_model:inferometer_slo_bad:rate5m{slo="latency",model="translate"}, 0.1)
+        eval_time: 50m
+        exp_samples: [{labels: '{job="inferometer",model="translate",slo="latency"}', value: {late}}]
+""".replace("%s", "inferometer_request_duration_seconds")  # fmt: skip # noqa: E501
+
+
+@needs_promtool
+def test_model_may_have_an_objective_and_a_threshold_of_its_own(tmp_path: Path) -> None:
+    shipped = (RULES / "inferometer.yml").read_text()
+    head, groups = shipped.split("\ngroups:\n")
+    # As the head of the rules says it.
+    commented = [line[4:] for line in head.splitlines() if line.startswith("#   ")]
+    start = commented.index("- record: slo:inferometer_objective:ratio")
+    objective, threshold = commented[start : start + 3], commented[start + 3 :]
+    first = "      - record: slo:inferometer_objective:ratio\n"
+    ours = groups.replace(first, "\n".join(" " * 6 + line for line in objective) + f"\n{first}", 1)
+    given = re.search(r"sum by \(job, model\) \(\n[^\n]*le=\"0.25\"[^\n]*\n +\)", ours)
+    assert given is not None
+    ours = ours.replace(given[0], "\n".join(" " * 14 + line for line in threshold).strip())
+
+    burns = "{labels: '{model=\"m\"}', value: 1}"
+    both_burn = burns + ", {labels: '{model=\"translate\"}', value: 1}"
+    for text, samples, late in ((shipped, both_burn, "60"), (f"groups:\n{ours}", burns, "5")):
+        (tmp_path / "inferometer.yml").write_text(text)
+        (tmp_path / "test.yml").write_text(
+            OBJECTIVES.replace("{samples}", samples).replace("{late}", late)
+        )
+        ended = promtool("test", "rules", "test.yml", cwd=tmp_path)
+
+        assert 0 == ended.returncode, ended.stdout + ended.stderr
+
+
 def test_every_alert_is_tested() -> None:
     text = "".join(file.read_text() for file in TESTS)
     tested = set(re.findall(r"alertname: (\w+)", text))

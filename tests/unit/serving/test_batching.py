@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter import CATALOGUE, Recorder, open_recorder
+from exporter import CATALOGUE, NullRecorder, Recorder, open_recorder
 from exporter.store_reader import StoreReader
 from serving.errors import (
     DeadlineExceeded,
@@ -27,6 +27,7 @@ from serving.errors import (
 from serving.model import ModelVersion
 from serving.runner.batcher import Batcher
 from serving.runner.declared import unmeasured
+from serving.runner.device_time import DeviceTime
 from serving.runner.durations import DurationEstimate
 from serving.runner.isolation import IsolationBudget
 from serving.runner.job import HIGH, LOW, NORMAL, BatchKey, Job
@@ -93,7 +94,8 @@ class Bench:
             budget=ByteBudget(limit_bytes),
             gauges=Shown(self.recorder),
         )
-        metrics = BatchMetrics(self.recorder, model="m", version="1", device="cpu")
+        device_time = DeviceTime(self.recorder, "cpu")
+        metrics = BatchMetrics(self.recorder, model="m", version="1", device_time=device_time)
         version = ModelVersion("m", "1", "ready", "saved_model", {})
         measured = unmeasured(version)
         self.served = ServedVersion(
@@ -541,6 +543,26 @@ def test_several_instances_compute_at_once(make_bench: MakeBench) -> None:
 
     assert second.get() == [[2, 4]]
     assert bench.first.get() == [[2, 2]]
+    busy = bench.value("device_busy_seconds_total", "m", "1", "cpu")
+    assert 0 < bench.value("device_active_seconds_total", "cpu") < busy
+
+
+@given(calls=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
+def test_device_time_counts_each_moment_once(calls: list[tuple[int, int]]) -> None:
+    device_time = DeviceTime(NullRecorder(CATALOGUE), "cpu")
+    events = sorted(
+        [(begin, 0) for begin, _ in calls] + [(begin + length, 1) for begin, length in calls]
+    )
+
+    seconds = 0.0
+    for at, is_end in events:
+        if is_end:
+            seconds += device_time.leave(at * 10**9)
+        else:
+            device_time.enter(at * 10**9)
+
+    moments = {moment for begin, length in calls for moment in range(begin, begin + length)}
+    assert len(moments) == seconds
 
 
 def test_slices_computed_at_once_are_put_together_in_order(make_bench: MakeBench) -> None:
