@@ -12,9 +12,12 @@ _STATE = Row(
             "Each once, however many replicas share it. 0: no driver or library, which is no failure.",
             (
                 Target(
-                    'count(count by (gpu_uuid) (inferometer_gpu_info{SG, kind="gpu"})) or max(inferometer_gpu_devices{SI}) or on () MARK',
-                    "",
-                    "vv0v!v",
+                    'count(count by (gpu_uuid) (inferometer_gpu_info{SG, kind="gpu"})) or on () MARK',
+                    "all",
+                    "vvxv!v",
+                ),
+                Target(
+                    "min(inferometer_gpu_devices{SI}) or on () MARK", "fewest on a host", "vv0v!v"
                 ),
             ),
             absent="no GPU here, or one that does not tell this",
@@ -228,7 +231,7 @@ _MEMORY = Row(
                     "vv-v-0",
                 ),
                 Target(
-                    "clamp_min(max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG}) - on (gpu_uuid) sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}), 0) and on (gpu_uuid) BUSIEST_GPUS",
+                    "clamp_min(max by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG} + inferometer_gpu_other_memory_used_bytes{SG}) - sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}), 0) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} others'",
                     "00-*-v",
                 ),

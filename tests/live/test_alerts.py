@@ -218,6 +218,7 @@ def test_faults_arrive_at_the_webhook_and_so_does_their_end(models: Path, tmp_pa
             gpus.say(WHOLE, "fail nvmlDeviceGetMemoryInfo_v2 code=15 gpu=0")
             webhook.fires(
                 "InferometerGpuLost",
+                "InferometerManyGpusFailing",
                 "InferometerRequestsShed",
                 "InferometerClientErrorsHigh",
                 "InferometerAccuracyCollapsed",
@@ -232,14 +233,15 @@ def test_faults_arrive_at_the_webhook_and_so_does_their_end(models: Path, tmp_pa
             webhook.resolves("InferometerRunnerStalled")
         # It is started again at once, but not for ever.
         with again_and_again(lambda: server.signal("runner", signal.SIGKILL)):
-            webhook.fires("InferometerProcessMissing")
-        webhook.resolves("InferometerProcessMissing")
+            webhook.fires("InferometerProcessMissing", "InferometerModelUnavailable")
+        webhook.resolves("InferometerProcessMissing", "InferometerModelUnavailable")
         wait_for(server.is_ready, "the runner is back")
         webhook.fires("InferometerInputDrift")
 
         label(server, random.normal(size=(9_000, 2)), are_right=True)
         webhook.resolves(
             "InferometerGpuLost",
+            "InferometerManyGpusFailing",
             "InferometerRequestsShed",
             "InferometerClientErrorsHigh",
             "InferometerAccuracyCollapsed",
@@ -255,5 +257,6 @@ def test_faults_arrive_at_the_webhook_and_so_does_their_end(models: Path, tmp_pa
 
     assert [] == webhook.arrived("InferometerTargetDown")
     assert ("pages", "InferometerAllReplicasDown") in webhook.alerts()
+    assert ("pages", "InferometerModelUnavailable") in webhook.alerts()
     assert ("tickets", "InferometerRequestsShed") in webhook.alerts()
     assert ("notes", "InferometerClientErrorsHigh") in webhook.alerts()
