@@ -34,15 +34,16 @@ def read_keys(settings: Settings) -> list[str] | None:
 
 def keys_for_this_run(settings: Settings) -> list[str]:
     """Return the keys of the settings, or one that is drawn; warn of what is left open."""
-    if settings.feedback_auth_token is None:
-        logger.warning("anyone who can reach the server may send labels: set feedback_auth_token")
     keys = read_keys(settings)
-    if keys is None:
+    # With neither tokens nor keys there is no label that could be taken.
+    takes_labels = keys is not None or settings.feedback_tokens != "off"
+    if takes_labels and settings.feedback_auth_token is None:
+        logger.warning("anyone who can reach the server may send labels: set feedback_auth_token")
+    if takes_labels and keys is None:
         logger.warning(
             "feedback tokens end with this server, and hold on no other replica: set feedback_keys"
         )
-        keys = [secrets.token_urlsafe(DRAWN_BYTES)]
-    return keys
+    return keys or [secrets.token_urlsafe(DRAWN_BYTES)]
 
 
 def write_keys(keys: list[str], directory: Path) -> None:

@@ -124,7 +124,7 @@ class Server:
 
     def pids(self, role: str) -> list[int]:
         """Return the processes of a role: `frontend`, `runner` or `exporter`."""
-        return [pid for pid in descendants(self.process.pid) if _role(pid) == role]
+        return [pid for pid in descendants(self.process.pid) if role_of(pid) == role]
 
     def signal(self, role: str, number: int) -> None:
         """Send a signal to all processes of a role that there are."""
@@ -157,7 +157,7 @@ def descendants(pid: int) -> list[int]:
     return [found for child in children for found in (child, *descendants(child))]
 
 
-def _role(pid: int) -> str:
+def role_of(pid: int) -> str:
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -11,18 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-import yaml
 
 from tests.databases import free_port
+from tests.live.deployment import Deployment, deployment
 from tests.live.servers import (
     Samples,
     again_and_again,
@@ -37,7 +35,6 @@ pytestmark = [
     for name in ("haproxy", "kubectl")
 ]
 
-BASE = Path(__file__).parents[2] / "deploy/kubernetes/base"
 REPLICAS = 3
 CLIENTS = 6
 # How long a cluster may go on sending requests to a replica that was told to end.
@@ -60,35 +57,6 @@ backend replicas
     balance roundrobin
 {replicas}
 """
-
-
-@dataclass
-class Deployment:
-    """What the manifests say of a replica."""
-
-    command: list[str]
-    settings: str
-    readiness: dict[str, Any]
-    grace_seconds: float
-
-    @property
-    def model(self) -> tuple[str, str]:
-        [model] = tomllib.loads(self.settings)["models"].items()
-        return model
-
-
-@pytest.fixture(scope="module")
-def deployment() -> Deployment:
-    rendered = subprocess.check_output(["kubectl", "kustomize", str(BASE)], text=True)
-    manifests = {each["kind"]: each for each in yaml.safe_load_all(rendered)}
-    pod = manifests["Deployment"]["spec"]["template"]["spec"]
-    [container] = pod["containers"]
-    return Deployment(
-        [*container["command"], *container["args"]],
-        manifests["ConfigMap"]["data"]["inferometer.toml"],
-        container["readinessProbe"],
-        pod["terminationGracePeriodSeconds"],
-    )
 
 
 class Service:
@@ -215,19 +183,18 @@ class Traffic:
 
 
 @pytest.mark.slow
-def test_roll_out_loses_no_request_and_no_count(
-    models: Path, tmp_path: Path, deployment: Deployment
-) -> None:
+def test_roll_out_loses_no_request_and_no_count(models: Path, tmp_path: Path) -> None:
+    manifest = deployment()
     ports = [free_port() for _ in range(REPLICAS)]
     replicas: list[Replica] = []
     took: list[float] = []
-    name, _ = deployment.model
+    name, _ = manifest.model
     with ExitStack() as stack:
         proxy = stack.enter_context(service(tmp_path, ports))
 
         def start(port: int) -> Replica:
             folder = tmp_path / f"replica-{len(replicas)}"
-            replica = Replica(deployment, models / "half", folder, port)
+            replica = Replica(manifest, models / "half", folder, port)
             stack.callback(replica.kill)
             replicas.append(replica)
             return replica
@@ -254,7 +221,7 @@ def test_roll_out_loses_no_request_and_no_count(
             for replica in replicas[REPLICAS:]:
                 replica.process.terminate()
             for replica in replicas[REPLICAS:]:
-                assert replica.process.wait(deployment.grace_seconds) == 0
+                assert replica.process.wait(manifest.grace_seconds) == 0
 
     assert [] == traffic.lost
     assert traffic.answered > 300
@@ -264,4 +231,4 @@ def test_roll_out_loses_no_request_and_no_count(
     ]
     assert all(counted)
     assert traffic.answered == sum(counted)
-    assert max(took) < deployment.grace_seconds - 5
+    assert max(took) < manifest.grace_seconds - 5
