@@ -475,7 +475,7 @@ _FAULTS = Row(
             "Duration; errors per second by kind.",
             (
                 Target(
-                    "max by (instance) (inferometer_gpu_collect_duration_seconds{SI}) and on (instance) topk(20, max by (instance) (max_over_time(inferometer_gpu_collect_duration_seconds{SI}[$__range] @ end())))",
+                    "max by (instance) (inferometer_gpu_collect_duration_seconds{SI}) and on (instance) topk(5, max by (instance) (max_over_time(inferometer_gpu_collect_duration_seconds{SI}[$__range] @ end())))",
                     "{{instance}} duration",
                     "vv-v-v",
                     unit="s",
