@@ -180,12 +180,7 @@ class Batcher:
         padding = batch.padded_rows - batch.rows if is_batched else 0
         inputs = _assemble(batch.slices, padding)
         assembled = time.monotonic_ns()
-        self.clock.started_ns = assembled
-        for piece in batch.slices:
-            # Before the call, so that what hangs or comes too late is known to be on the device.
-            piece.job.assembled_ns = piece.job.assembled_ns or assembled
-            piece.job.computed_ns = 0
-        served.metrics.begin(assembled)
+        self._note_begin(served, batch, assembled)
         outputs, error = _call(served, signature, inputs)
         computed = time.monotonic_ns()
         self.clock.started_ns = 0
@@ -213,6 +208,14 @@ class Batcher:
         rows = measurement.rows_of(signature, inputs, outputs, batch.rows)
         self._uncounted.add(measurement, rows)
         return None
+
+    def _note_begin(self, served: ServedVersion, batch: Batch, at_ns: int) -> None:
+        self.clock.started_ns = at_ns
+        for piece in batch.slices:
+            # Before the call, so that what hangs or comes too late is known to be on the device.
+            piece.job.assembled_ns = piece.job.assembled_ns or at_ns
+            piece.job.computed_ns = 0
+        served.metrics.begin(at_ns)
 
     def _count_traces(self, served: ServedVersion) -> None:
         traces = served.loaded.trace_count()
