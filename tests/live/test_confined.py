@@ -47,12 +47,18 @@ def _closed(path: Path) -> Path | None:
 
 def script(manifest: Deployment, model: Path, settings: Path, environment: dict[str, str]) -> str:
     """Return what makes the container and becomes the server in it."""
-    needed = [Path(sys.base_prefix), *(PROJECT / each for each in (".venv", "serving", "exporter"))]
+    python = {Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
+    needed = [*sorted(python), *(PROJECT / each for each in (".venv", "serving", "exporter"))]
     kept = {path: f"/srv/{number}" for number, path in enumerate(needed)}
     kept |= {model: "/srv/model", settings: "/srv/settings"}
     lines = ["set -e", f"{COVER} /srv"]
     lines += [f"mkdir {place}; mount --bind {path} {place}" for path, place in kept.items()]
-    closed = sorted({str(found) for path in needed if (found := _closed(path)) is not None})
+    # What lies in a place to write is hidden by it.
+    closed = sorted(
+        str(found)
+        for found in {_closed(path) for path in needed} - {None}
+        if not any(found.is_relative_to(place) for place in manifest.writable)
+    )
     lines += [f"{COVER} {path}" for path in closed]
     lines += [
         f"mount -t tmpfs -o mode=1777,size={size} none {place}"
