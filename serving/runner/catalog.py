@@ -95,10 +95,12 @@ class ModelCatalog:
             del versions[version.model, ended]
             self._recorder.forget(model=version.model, version=ended)
         self._versions = versions
-        self._show_state(version)
         if nothing_yet is not None and version.version != NO_VERSION:
             for child in self._states(nothing_yet).values():
                 self._recorder.remove(child)
+        # Not of one that was itself too many.
+        if (version.model, version.version) in versions:
+            self._show_state(version)
 
     def add(self, version: ModelVersion, served: ServedVersion) -> None:
         """Take a version that was loaded; `version` says its state."""

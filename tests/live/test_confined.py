@@ -55,9 +55,12 @@ def script(manifest: Deployment, model: Path, settings: Path, environment: dict[
     lines += [f"mkdir {place}; mount --bind {path} {place}" for path, place in kept.items()]
     # What lies in a place to write is hidden by it.
     closed = sorted(
-        str(found)
-        for found in {_closed(path) for path in needed} - {None}
-        if not any(found.is_relative_to(place) for place in manifest.writable)
+        {
+            str(found)
+            for path in needed
+            if (found := _closed(path)) is not None
+            and not any(found.is_relative_to(place) for place in manifest.writable)
+        }
     )
     lines += [f"{COVER} {path}" for path in closed]
     lines += [
