@@ -4,7 +4,8 @@
 and instance, `{SG}` by job, instance and GPU; of recorded series `{R}` by job and model, `{RV}` by
 the version too, `{RJ}` by the job alone. Further matchers follow: `{S, outcome="ok"}`. `[RI]` is
 the rate interval, `[W]` the window that the reader chooses. MARK is -1 where a target answers and
-has nothing to show, -2 where none answers. BUSIEST_GPUS are those that are drawn of many.
+has nothing to show, -2 where none answers. BUSIEST_GPUS are those that are drawn of many, and
+`WORST_GPUS(selector)` those of which the selected series were the largest, or grew most.
 `fig(name)` is a figure of quality over the window.
 """
 
@@ -34,16 +35,18 @@ SCOPES = {
 }
 WORDS = {
     "MARK": "(-(max(up{SI}) == 1) or vector(-2))",
-    # Instances of GPUs have no utilisation. A host has eight GPUs at most, as a rule.
+    # Instances of GPUs have nothing that is drawn of these. A host has eight GPUs at most, usually.
     "BUSIEST_GPUS": (
         "topk(8, max by (gpu_uuid)"
         " (avg_over_time(inferometer_gpu_utilization_ratio{SG}[$__range] @ end()))"
-        " or 0 * max by (gpu_uuid) (max_over_time(inferometer_gpu_up{SG}[$__range] @ end())))"
+        " or 0 * max by (gpu_uuid)"
+        " (max_over_time(inferometer_gpu_up{SG, gpu_uuid!~'MIG-.*'}[$__range] @ end())))"
     ),
     "[RI]": "[$__rate_interval]",
     "[W]": "[$window]",
 }
 _SCOPE = re.compile(r"\{(SM|SI|SG|RV|RJ|S|R)((?:, [^}]*)?)\}")
+_WORST = re.compile(r"WORST_GPUS\((\w+?(_total)?)(\{[^}]*\})\)")
 _FIGURE = re.compile(r"fig\((\w+)\)")
 # What figures are compared with, which is no counter.
 _GAUGE = re.compile(r"(inferometer_reference_(?:bin_share|rows))\)")
@@ -52,9 +55,15 @@ _GAUGE = re.compile(r"(inferometer_reference_(?:bin_share|rows))\)")
 def written_out(expression: str) -> str:
     """Return a query as Grafana has it. Raises KeyError for a figure that there is not."""
     expression = _FIGURE.sub(_figure, expression)
+    expression = _WORST.sub(_worst, expression)
     for word, text in WORDS.items():
         expression = expression.replace(word, text)
     return _SCOPE.sub(_scoped, expression)
+
+
+def _worst(match: re.Match[str]) -> str:
+    over_range = "increase" if match[2] else "max_over_time"
+    return f"topk(8, max by (gpu_uuid) ({over_range}({match[1]}{match[3]}[$__range] @ end())))"
 
 
 def _figure(match: re.Match[str]) -> str:

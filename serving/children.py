@@ -3,6 +3,7 @@
 Started so that they end with it, restarted with back-off when they die.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +116,16 @@ class Child:
             self.process.wait()
         os.close(self.descriptor)
         self.descriptor, self.process = -1, None
+
+
+def reap_adopted(own: Collection[Child]) -> None:
+    """Reap processes that became this one's when their parents died, as they do of process 1."""
+    ours = {child.process.pid for child in own if child.process is not None}
+    with contextlib.suppress(ChildProcessError):
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        # One of ours is for the others to see: they come after it.
+        while (ended := os.waitid(os.P_ALL, 0, options)) and ended.si_pid not in ours:
+            os.waitpid(ended.si_pid, 0)
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:

@@ -4,12 +4,12 @@ import argparse
 import importlib.util
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import ExporterError, ExporterSettingsError
 from serving import __version__
 from serving.errors import ServingError, SettingsError
 
@@ -98,6 +98,10 @@ def _feedback(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
+    # The kernel gives a container's first process no signal that it has not asked for.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from exporter import ExporterError, ExporterSettingsError
+
     if not _has_libraries("serve"):
         return 1
     _open_standard_streams()

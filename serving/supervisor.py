@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from exporter import OwnedDirectory, WebConfigFile, default_store_path, read_settings
-from serving.children import Child, Command
+from serving.children import Child, Command, reap_adopted
 from serving.devices import devices_of
 from serving.errors import SettingsError
 from serving.feedback.keys import keys_for_this_run, write_keys
@@ -142,6 +142,7 @@ class Supervisor:
         """
         while not self._signals:
             self._wait_for_ends(wake_reader, self._seconds_to_restart())
+            reap_adopted(self._children)
             for runner in self._runners:
                 runner.end_if_hung()
                 if runner.failed_starts >= MOST_FAILED_STARTS:

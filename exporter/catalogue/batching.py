@@ -56,13 +56,20 @@ FAMILIES = (
     ),
     counter(
         "inferometer_device_busy_seconds_total",
-        "Time the device spent in batches, each counted for itself; device is cpu or the GPU's "
-        "uuid.",
+        "Time the device spent in batches, each counted for itself when it ends; device is cpu, "
+        "the GPU's uuid, or gpu and its number.",
         MODEL, VERSION, Label("device"), by=BY,
     ),
     counter(
         "inferometer_device_active_seconds_total",
-        "Time in which the device had batches of a runner, however many at once.",
+        "Time in which the device had batches of a runner, however many at once. Counted when one "
+        "ends, for those still under way as well: until they end, too, it can be ahead of the busy "
+        "time.",
+        Label("device"), by=BY,
+    ),
+    gauge(
+        "inferometer_device_runners",
+        "Runners that share the device; the active time is added up over them.",
         Label("device"), by=BY,
     ),
 )  # fmt: skip

@@ -18,7 +18,7 @@ FAMILIES = (
     gauge(
         "inferometer_model_state",
         "1 for the state a version is in, 0 for the others. `__unknown__` is the version of a "
-        "model of which none has been found.",
+        "model of which a runner has found none.",
         MODEL, VERSION, Label("state", STATES), by=BY, merge="max",
     ),
     gauge(

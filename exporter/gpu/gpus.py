@@ -86,6 +86,13 @@ class Gpus:
         gpus = list(self._gpus.values())
         return [gpu.device for gpu in gpus if not answering or gpu.lost_at is None]
 
+    def silent(self) -> list[Shown]:
+        """Return the rows of the GPUs that have been seen while the driver says nothing."""
+        rows: list[Shown] = []
+        for device in self.devices():
+            rows += [("up", (device.uuid,), 0.0), *self._is_visible(device)]
+        return rows
+
     @property
     def gone_at(self) -> float | None:
         """Since when the last one that is gone has been, in monotonic seconds; None: none is."""
@@ -175,16 +182,17 @@ class Gpus:
 
     def _rows_of(self, gpu: _Gpu) -> list[Shown]:
         uuid = gpu.device.uuid
-        rows: list[Shown] = [self._info(gpu.device)]
-        is_visible = self._visibility.is_visible(gpu.device)
-        if is_visible is not None:
-            rows.append(("visible", (uuid,), float(is_visible)))
+        rows: list[Shown] = [self._info(gpu.device), *self._is_visible(gpu.device)]
         if gpu.lost_at is None:
             try:
                 return [*rows, ("up", (uuid,), 1.0), *self._readings_of(gpu)]
             except DeviceLost as lost:
                 self._lose(gpu, lost)
         return [*rows, ("up", (uuid,), 0.0)]
+
+    def _is_visible(self, device: Device) -> list[Shown]:
+        is_visible = self._visibility.is_visible(device)
+        return [] if is_visible is None else [("visible", (device.uuid,), float(is_visible))]
 
     def _readings_of(self, gpu: _Gpu) -> list[Shown]:
         """Return what the tiers read. Raises DeviceLost."""

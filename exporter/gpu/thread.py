@@ -91,8 +91,7 @@ class GpuThread:
     def report(self) -> Report:
         """Return what can be said now, without a call of the driver."""
         if self.stuck() is not None:
-            gone: list[Shown] = [("up", (one.uuid,), 0.0) for one in self._gpus.devices()]
-            return Report((("collect_stuck", (), 1.0), *gone), "the driver hangs")
+            return Report((("collect_stuck", (), 1.0), *self._gpus.silent()), "the driver hangs")
         rows = (("collect_stuck", (), 0.0),)
         snapshot = self.snapshots.latest()
         if snapshot is None:
@@ -158,7 +157,7 @@ class GpuThread:
             logging.WARNING, f"the GPU driver is opened anew: {broken}", has_stack=not is_expected
         )
         self._counts.errors(self._driver.take_errors())
-        known: list[Shown] = [("up", (one.uuid,), 0.0) for one in self._gpus.devices()]
+        known = self._gpus.silent()
         absent: list[Shown] = [("up", ("",), 0.0), ("devices", (), 0.0)]
         # A library alone, as in an image for GPUs on a host without: nothing is wrong with that.
         is_absent = error == NOT_LOADED and not known

@@ -222,10 +222,10 @@ _SATURATION = Row(
             "Device busy",
             "timeseries",
             "percentunit",
-            "Share of time in which each device computes; 1 is no headroom.",
+            "Share of time in which each device computes; 1 is no headroom. Of runners that share it the mean.",
             (
                 Target(
-                    "clamp_max(sum by (instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])), 1) and on (instance, device) topk(20, sum by (instance, device) (increase(inferometer_device_active_seconds_total{SI}[$__range] @ end())))",
+                    "clamp_max(sum by (instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])) / sum by (instance, device) (max_over_time(inferometer_device_runners{SI}[RI]) > 0), 1) and on (instance, device) topk(20, sum by (instance, device) (increase(inferometer_device_active_seconds_total{SI}[$__range] @ end())))",
                     "{{instance}} {{device}}",
                     "v0vv-",
                 ),

@@ -147,7 +147,7 @@ _COST = Row(
             "GPU-hours idle",
             "stat",
             "h",
-            "Visible and not used, over the range; of a GPU that replicas share once.",
+            "Visible and not used, over the range; of a GPU that replicas share once. Of whole jobs, whatever instance is chosen.",
             (
                 Target(
                     "sum(sum_over_time(job:inferometer_gpu_idle:sum{RJ}[$__range])) / 60 or on () MARK",
@@ -163,7 +163,7 @@ _COST = Row(
             "Of the busiest device; below 0.05 alerts.",
             (
                 Target(
-                    "1 - max by (job) (clamp_max(sum by (job, instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])), 1))",
+                    "1 - max by (job) (clamp_max(sum by (job, instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])) / sum by (job, instance, device) (max_over_time(inferometer_device_runners{SI}[RI]) > 0), 1))",
                     "{{job}}",
                     "vvvv-",
                 ),

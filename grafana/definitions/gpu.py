@@ -86,7 +86,7 @@ _STATE = Row(
             "Reasons that there were in the range; hw_ reasons are heat or power supply.",
             (
                 Target(
-                    "max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0 and on (gpu_uuid) BUSIEST_GPUS",
+                    'max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0 and on (gpu_uuid) topk(8, max by (gpu_uuid) (avg_over_time(inferometer_gpu_clock_event_active{SG, reason!~"idle|application_clocks"}[$__range] @ end())))',
                     "{{gpu_uuid}} {{reason}}",
                     "**-*-v",
                 ),
@@ -100,7 +100,7 @@ _STATE = Row(
             "Share of time, from the driver's counters.",
             (
                 Target(
-                    "max by (gpu_uuid, reason) (rate(inferometer_gpu_clock_event_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid, reason) (rate(inferometer_gpu_clock_event_seconds_total{SG}[RI])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_clock_event_seconds_total{SG})",
                     "{{gpu_uuid}} {{reason}}",
                     "**-*-v",
                 ),
@@ -158,22 +158,22 @@ _USE = Row(
             "How much of the device works, by its profiling counters: Hopper and newer.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_sm_active_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_sm_active_ratio{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_sm_active_ratio{SG})",
                     "{{gpu_uuid}} SM active",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_sm_occupancy_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_sm_occupancy_ratio{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_sm_active_ratio{SG})",
                     "{{gpu_uuid}} SM occupancy",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_tensor_active_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_tensor_active_ratio{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_sm_active_ratio{SG})",
                     "{{gpu_uuid}} tensor",
                     "v0-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_dram_active_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_dram_active_ratio{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_sm_active_ratio{SG})",
                     "{{gpu_uuid}} DRAM",
                     "v0-v-v",
                 ),
@@ -192,8 +192,8 @@ _USE = Row(
                     "*0-*--",
                 ),
                 Target(
-                    'label_replace(sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])), "gpu_uuid", "$1", "device", "(.+)") and on (gpu_uuid) BUSIEST_GPUS',
-                    "{{gpu_uuid}} runner's",
+                    'sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])) and on (device) topk(8, sum by (device) (increase(inferometer_device_busy_seconds_total{S, device!="cpu"}[$__range] @ end())))',
+                    "{{device}} runner's",
                     "------",
                 ),
             ),
@@ -226,22 +226,22 @@ _MEMORY = Row(
             "Ours, others', driver's, free.",
             (
                 Target(
-                    "sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_memory_used_bytes{SG})",
                     "{{gpu_uuid}} ours",
                     "vv-v-0",
                 ),
                 Target(
-                    "clamp_min(max by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG} + inferometer_gpu_other_memory_used_bytes{SG}) - sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}), 0) and on (gpu_uuid) BUSIEST_GPUS",
+                    "clamp_min(max by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG} + inferometer_gpu_other_memory_used_bytes{SG}) - sum by (gpu_uuid) (inferometer_gpu_serving_memory_used_bytes{SG}), 0) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_memory_used_bytes{SG})",
                     "{{gpu_uuid}} others'",
                     "00-*-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_reserved_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_reserved_bytes{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_memory_used_bytes{SG})",
                     "{{gpu_uuid}} driver's",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_free_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_free_bytes{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_memory_used_bytes{SG})",
                     "{{gpu_uuid}} free",
                     "vv-v-v",
                 ),
@@ -256,7 +256,7 @@ _MEMORY = Row(
             "TensorFlow may hold more than it needs.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG} / inferometer_gpu_memory_total_bytes{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_memory_used_bytes{SG} / inferometer_gpu_memory_total_bytes{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_memory_used_bytes{SG})",
                     "{{gpu_uuid}}",
                     "vv-v-v",
                 ),
@@ -308,12 +308,12 @@ _POWER = Row(
             "With the device's own limits.",
             (
                 Target(
-                    "max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    'max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_temperature_celsius{SG, sensor="gpu"})',
                     "{{gpu_uuid}} {{sensor}}",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    'max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_temperature_celsius{SG, sensor="gpu"})',
                     "{{gpu_uuid}} limit: {{threshold}}",
                     "vv-v-v",
                 ),
@@ -346,7 +346,7 @@ _POWER = Row(
             "Absent on passive boards.",
             (
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    "max by (gpu_uuid) (inferometer_gpu_fan_ratio{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_fan_ratio{SG})",
                     "{{gpu_uuid}}",
                     "**-*-v",
                 ),
@@ -410,12 +410,12 @@ _FAULTS = Row(
             "One uncorrected error is one too many.",
             (
                 Target(
-                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range])) and on (gpu_uuid) topk(8, max by (gpu_uuid) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range] @ end())))",
+                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_ecc_errors_total{SG})",
                     "{{gpu_uuid}} {{severity}}",
                     "00-0-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range])) and on (gpu_uuid) topk(8, max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range] @ end())))",
+                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_pcie_replays_total{SG})",
                     "{{gpu_uuid}} PCIe replays",
                     "00-0-0",
                 ),
@@ -429,17 +429,17 @@ _FAULTS = Row(
             "Pending needs a reset, failed a new GPU.",
             (
                 Target(
-                    "max by (gpu_uuid, cause) (inferometer_gpu_remapped_rows{SG}) and on (gpu_uuid) topk(8, max by (gpu_uuid) (inferometer_gpu_remapped_rows{SG} @ end()))",
+                    "max by (gpu_uuid, cause) (inferometer_gpu_remapped_rows{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_remapped_rows{SG})",
                     "{{gpu_uuid}} {{cause}}",
                     "00-0-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG}) and on (gpu_uuid) topk(8, max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG} @ end()))",
+                    "max by (gpu_uuid) (inferometer_gpu_row_remap_pending{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_row_remap_pending{SG})",
                     "{{gpu_uuid}} pending",
                     "00-0-v",
                 ),
                 Target(
-                    "max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG}) and on (gpu_uuid) topk(8, max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG} @ end()))",
+                    "max by (gpu_uuid) (inferometer_gpu_row_remap_failed{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_row_remap_failed{SG})",
                     "{{gpu_uuid}} failed",
                     "00-0-0",
                 ),

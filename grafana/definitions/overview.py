@@ -62,10 +62,10 @@ _NOW = Row(
             "Replicas ready, expected",
             "stat",
             "none",
-            "A replica counts when every selected model has a ready version, also one that was unloaded on purpose.",
+            "A replica counts when each selected model has a ready version or was unloaded on purpose, and its processes live and make progress.",
             (
                 Target(
-                    'count(min by (instance) (max by (instance, model) (inferometer_model_state{SM, state="ready"})) == 1) or vector(0)',
+                    "count(min by (job, instance) (job_instance_model:inferometer_model_ready:max{SM}) == 1) or vector(0)",
                     "ready",
                     "vvv00",
                 ),

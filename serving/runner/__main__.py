@@ -102,11 +102,16 @@ def _listen(path: Path) -> socket.socket:
 
 
 def device_name(*, has_gpu: bool) -> str:
-    """Return the label of the device: `cpu`, or the GPU's uuid where the environment names it."""
+    """Return the label of the device.
+
+    `cpu`, the GPU's uuid where the environment names it, or `gpu` and its number there.
+    """
     if not has_gpu:
         return "cpu"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return visible if visible.startswith(("GPU-", "MIG-")) else "gpu"
+    if visible.startswith(("GPU-", "MIG-")):
+        return visible
+    return f"gpu{visible}" if visible.isdecimal() else "gpu"
 
 
 if __name__ == "__main__":

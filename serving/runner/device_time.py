@@ -14,6 +14,7 @@ class DeviceTime:
         """Nothing is on the device, whose series stands at 0."""
         self.device = device
         self.counter = recorder.child("inferometer_device_active_seconds_total", device=device)
+        recorder.child("inferometer_device_runners", device=device).set(1)
         self._lock = threading.Lock()
         self._batches = 0
         self._counted_until_ns = 0

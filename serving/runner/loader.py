@@ -173,17 +173,18 @@ class Loader:
             self._fall_back(name, model, sources, wanted)
 
     def _stays_unloaded(self, name: str, model: _Model, sources: Mapping[str, ModelSource]) -> bool:
-        """Return whether a model was unloaded and its versions look as they did then."""
+        """Return whether a model was unloaded and its versions look as they did, or are gone."""
         unloaded_as = self._memory.unloaded.get(name)
         if unloaded_as is None:
             return False
         if model.folder.present != sources.keys():
             return True  # Something is being copied.
-        if {version: source.fingerprint for version, source in sources.items()} == unloaded_as:
+        looks = {version: source.fingerprint for version, source in sources.items()}
+        is_unloaded = looks in ({}, unloaded_as)
+        self._memory.note_unloaded(name, looks if is_unloaded else None)
+        if is_unloaded:
             self._note_unloaded(name)
-            return True
-        self._memory.note_unloaded(name, None)
-        return False
+        return is_unloaded
 
     def _note_wanted(self, name: str, model: _Model, sources: list[ModelSource]) -> None:
         """Say what is going to be loaded first, which readiness waits for."""

@@ -54,8 +54,10 @@ class LoaderMemory:
 
     def note_unloaded(self, model: str, looks: Looks | None) -> None:
         """Keep that a model is unloaded, or with None that it is not."""
+        if looks == self.unloaded.get(model):
+            return
         if looks is None:
-            self.unloaded.pop(model, None)
+            del self.unloaded[model]
         else:
             self.unloaded[model] = looks
         self._write()

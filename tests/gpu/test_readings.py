@@ -189,7 +189,7 @@ def test_a_hanging_driver_hides_its_rows_and_delays_no_scrape(gpus: Gpus, store:
         log = running.log.read_text()
 
     assert took < 5
-    assert stuck.names() == {"up"}
+    assert stuck.names() == {"up", "visible"}
     assert (0, 1) == (stuck.get("up", gpu_uuid=UUID), stuck.get("errors_total", error="stuck"))
     assert not stuck.has_succeeded
     assert 1 == len(threads)

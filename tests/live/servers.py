@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -185,17 +185,16 @@ def start_server(
     *arguments: str,
     waits: bool = True,
     environment: Mapping[str, str] | None = None,
-    most_descriptors: int | None = None,
+    wrapper: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run `inferometer serve` on ports that the kernel chooses, until the block ends.
 
-    Its processes may have so many descriptors, by default as many as this one.
+    `wrapper` is a command that becomes the one that is given to it, as prlimit(1) does.
     """
     number = len(list(folder.glob("server-*.log")))
     log_file = folder / f"server-{number}.log"
-    limit = [] if most_descriptors is None else ["prlimit", f"--nofile={most_descriptors}"]
     command = [
-        *limit, sys.executable, "-m", "serving", "serve", "--port=0", "--metrics-port=0",
+        *wrapper, sys.executable, "-m", "serving", "serve", "--port=0", "--metrics-port=0",
         # Nobody routes to these servers, and nobody scrapes them to the last.
         "--pre-stop-seconds=0", "--linger-seconds=0",
         *(f"{name}={path}" for name, path in models.items()), *arguments,

@@ -79,7 +79,9 @@ def small_server(models: Path, folder: Path, model: str) -> Iterator[Server]:
     """Run a server with one front-end that has few places for connections."""
     most = OTHER_DESCRIPTORS + PLACES
     served = {model: models / model}
-    with start_server(served, folder, "--workers=1", most_descriptors=most) as server:
+    with start_server(
+        served, folder, "--workers=1", wrapper=["prlimit", f"--nofile={most}"]
+    ) as server:
         yield server
 
 

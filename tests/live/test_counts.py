@@ -120,6 +120,7 @@ def check_exposition(
     # Models beside each other occupy the device once.
     active = total(samples, "inferometer_device_active_seconds_total")
     assert 0 < active <= total(samples, "inferometer_device_busy_seconds_total")
+    assert 1 == total(samples, "inferometer_device_runners", device="cpu")
     duration = total(samples, "inferometer_request_duration_seconds_sum")
     phases = [total(samples, "inferometer_request_phase_seconds_sum", phase=p) for p in PHASES]
     assert sum(phases) == pytest.approx(duration, rel=1e-9)

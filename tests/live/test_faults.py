@@ -418,6 +418,24 @@ def test_unloaded_model_stays_so_when_the_runner_is_replaced(models: Path, tmp_p
         assert (200, {"predictions": [[1.0, 2.0]]}) == ask_new(server, "half", "[[2,4]]")
 
 
+def test_unloaded_model_whose_files_are_gone_is_not_missed(models: Path, tmp_path: Path) -> None:
+    token = {"Authorization": "Bearer secret"}
+    folder = tmp_path / "half"
+    shutil.copytree(models / "half", folder)
+    arguments = ("--control-token=secret", "--poll-seconds=0.2")
+    with start_server({"half": folder}, tmp_path, *arguments) as server:
+        assert server.post("/v2/repository/models/half/unload", headers=token).status_code == 200
+        folder.rename(tmp_path / "away")
+
+        restart_runner(server)
+        wait_for(server.is_ready, "a server without models that should be there is ready")
+        states = {"model": "half", "version": "__unknown__"}
+        assert 1 == server.value("inferometer_model_state", **states, state="unloaded")
+
+        (tmp_path / "away").rename(folder)
+        wait_for(lambda: ask_new(server, "half", "[[2,4]]")[0] == 200, "what came is loaded")
+
+
 def test_broken_version_beside_a_good_one_is_found(models: Path, tmp_path: Path) -> None:
     folder = two_versions(models, tmp_path, "sick")
     arguments = ("--versions=all", "--canary-seconds=1")
