@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[1]
 # The objectives and the alerts; the figures they stand on are generated.
 WRITTEN_BY_HAND = "grafana/rules/inferometer.yml"
 FOLDERS = ("grafana/dashboards", "grafana/rules")
-KUBERNETES_RULES = "deploy/kubernetes/components/monitoring/rules.yaml"
+KUBERNETES_RULES = "deploy/kubernetes/components/rules/rules.yaml"
 
 
 def main(arguments: list[str]) -> int:

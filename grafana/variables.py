@@ -44,7 +44,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
     },
     # All of them are ours: a Prometheus scrapes others too, which are up as well.
     "job": _query("job", "label_values(inferometer_build_info, job)")
-    | {"allValue": ".*inferometer.*"},
+    | {"allValue": ".*inferometer[^/]*"},
     "instance": _query("instance", f"label_values(inferometer_build_info{{{JOB}}}, instance)"),
     "model": _query("model", f"label_values(inferometer_model_info{{{JOB}}}, model)"),
     "version": _query(

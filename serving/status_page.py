@@ -41,11 +41,11 @@ class Page:
 
 
 class ServerState:
-    """The phase of the whole server: the supervisor writes it, all others read it."""
+    """The phase of the whole server and a sign of life: the supervisor's, read by all others."""
 
     def __init__(self, settings: Settings) -> None:
         """Map the server's page."""
-        self._fields = Page(store_path_of(settings) / "server.state", 1).fields
+        self._fields = Page(store_path_of(settings) / "server.state", 2).fields
 
     @property
     def phase(self) -> int:
@@ -55,6 +55,14 @@ class ServerState:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self._fields[0] = phase
+
+    def beat(self) -> None:
+        """Write the supervisor's sign of life."""
+        self._fields[1] = time.monotonic_ns()
+
+    def silent_seconds(self) -> float:
+        """Return the age of the sign of life; 0 where there is no supervisor."""
+        return _age(self._fields[1])
 
 
 class RunnerStatus:

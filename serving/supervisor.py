@@ -141,6 +141,7 @@ class Supervisor:
         Return whether it was the latter.
         """
         while not self._signals:
+            self._state.beat()
             self._wait_for_ends(wake_reader, self._seconds_to_restart())
             reap_adopted(self._children)
             for runner in self._runners:
@@ -203,8 +204,9 @@ class Supervisor:
         front_end.stop(None, STOP_MARGIN_SECONDS)
         for runner in self._runners:
             runner.child.send(signal.SIGTERM)
+        deadline = time.monotonic() + settings.runner_stop_seconds + STOP_MARGIN_SECONDS
         for runner in self._runners:
-            runner.child.stop(None, settings.runner_stop_seconds + STOP_MARGIN_SECONDS)
+            runner.child.stop(None, max(0.0, deadline - time.monotonic()))
         self._metrics_listener.close()
         number = signal.SIGINT if is_hurried else signal.SIGTERM
         self._exporter.stop(number, settings.linger_seconds + EXPORTER_STOP_SECONDS)

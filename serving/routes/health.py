@@ -7,6 +7,9 @@ from serving import __version__
 from serving.prediction import RunnerClient
 from serving.status_page import Phase, ServerState
 
+# It looks after its children each second.
+SUPERVISOR_HANGS_SECONDS = 30.0
+
 
 def make_blueprint(client: RunnerClient, state: ServerState) -> Blueprint:
     """Return the views; readiness is what `client` says, unless the server is leaving."""
@@ -21,7 +24,10 @@ def make_blueprint(client: RunnerClient, state: ServerState) -> Blueprint:
     @blueprint.get("/v2/health/live")
     def live() -> ResponseReturnValue:
         # The front-end answers, whatever the runner does: a restart of this process would not help
-        # it.
+        # it. But nobody restarts anything while the supervisor hangs.
+        if state.phase == Phase.SERVING and state.silent_seconds() > SUPERVISOR_HANGS_SECONDS:
+            reasons = ["the supervisor makes no progress"]
+            return {"status": "hung", "live": False, "reasons": reasons}, 503
         return {"status": "alive", "live": True}
 
     @blueprint.get("/readyz")

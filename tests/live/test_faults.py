@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -462,6 +463,35 @@ def test_stalled_runner_is_not_asked_while_there_is_another(models: Path, tmp_pa
             os.kill(stalled, signal.SIGCONT)
 
         assert {200} == {answer.status_code for answer in answers}
+
+
+def test_server_whose_supervisor_hangs_is_not_alive(models: Path, tmp_path: Path) -> None:
+    with start_server({"half": models / "half"}, tmp_path, "--workers=1") as server:
+        assert 200 == server.get("/livez").status_code
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            hung = wait_for(lambda: server.get("/livez").status_code == 503, "it is noticed")
+            reply = server.get("/v2/health/live").json()
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+
+        assert hung
+        assert ["the supervisor makes no progress"] == reply["reasons"]
+        wait_for(lambda: server.get("/livez").status_code == 200, "it goes on")
+
+
+def test_runners_that_hang_delay_the_end_together(models: Path, tmp_path: Path) -> None:
+    # Three seconds more each: one after the other they would take 24.
+    arguments = ("--runners=3", "--workers=1", "--runner-stop-seconds=5", "--drain-seconds=1")
+    with start_server({"half": models / "half"}, tmp_path, *arguments) as server:
+        wait_for(lambda: server.log.count("version 1 is ready") == 3, "all have the model")
+        server.signal("runner", signal.SIGSTOP)
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(60)
+
+    assert 3 == server.log.count("did not end within")
+    assert time.monotonic() - begun < 18
 
 
 def test_phase_says_where_the_time_of_a_late_request_went(models: Path, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def test_server_takes_its_settings_and_has_time_to_drain(
     spec = pod(manifests)
     readiness = spec["containers"][0]["readinessProbe"]
 
-    assert spec["terminationGracePeriodSeconds"] >= drain + 5
+    # What hangs has some seconds more at each step.
+    assert spec["terminationGracePeriodSeconds"] >= drain + 15
     # Who looks by himself with the same probe, a load balancer, needs one failure to see it.
     assert settings.pre_stop_seconds >= readiness["periodSeconds"]
     assert {"http": settings.port, "metrics": settings.metrics_port} == {
@@ -223,6 +224,14 @@ def test_each_component_goes_with_the_base_alone(component: str, tmp_path: Path)
     [deployment] = of_kind(manifests, "Deployment")
     # A number in the manifest would put the fleet back with each apply.
     assert ("replicas" in deployment["spec"]) != component.startswith("autoscaling")
+
+
+def test_disruption_budget_is_for_the_server(manifests: list[Manifest]) -> None:
+    [budget] = of_kind(manifests, "PodDisruptionBudget")
+    [deployment] = of_kind(manifests, "Deployment")
+
+    # Without a selector it would be for no pod at all.
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
 def test_network_policies_are_for_the_server_alone(manifests: list[Manifest]) -> None:
