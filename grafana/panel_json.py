@@ -20,6 +20,7 @@ TYPES = {
 }
 # What asks once, for the end of the range.
 ONCE = frozenset(("stat", "table", "bar gauge", "bar chart"))
+MOST_POINTS, MOST_LONG_POINTS = 200, 40
 # The marks of scope.py, and what a quotient of nothing by nothing is.
 MARKS = {"-1": ("nothing to show", "text"), "-2": ("no target answers", "red")}
 NAN = {"type": "special", "options": {"match": "nan", "result": {"text": "no traffic", "index": 9}}}
@@ -53,13 +54,15 @@ def panel_json(panel: Panel, place: Place, number: int) -> dict[str, Any]:
         "id": number,
         "type": TYPES[panel.kind],
         "title": panel.title,
-        "description": panel.description,
+        "description": _description(panel),
         "datasource": DATA_SOURCE,
         "gridPos": place._asdict(),
         "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
         "options": _options(panel),
         "targets": [_target(panel, target, place) for place, target in enumerate(panel.targets)],
     }
+    if panel.kind not in ONCE:
+        found["maxDataPoints"] = _most_points(panel)
     if panel.kind in {"table", "bar chart"}:
         found["transformations"] = _as_table(panel)
     if any("{{gpu_uuid}}" in target.legend for target in panel.targets):
@@ -70,6 +73,19 @@ def panel_json(panel: Panel, place: Place, number: int) -> dict[str, Any]:
     return found
 
 
+def _description(panel: Panel) -> str:
+    asked = [written_out(target.expression) for target in panel.targets]
+    # What the rules record is of whole jobs.
+    is_of_jobs = all("$job" in text and "$instance" not in text for text in asked)
+    return panel.description + " Of whole jobs, whatever instance is chosen." * is_of_jobs
+
+
+def _most_points(panel: Panel) -> int:
+    """Return how often a graph asks: each time over all that its window holds, of each replica."""
+    has_long_window = any("$window" in written_out(target.expression) for target in panel.targets)
+    return MOST_LONG_POINTS if has_long_window else MOST_POINTS
+
+
 def _options(panel: Panel) -> Mapping[str, Any]:
     if panel.sorted_by:
         by = {"displayName": panel.sorted_by, "desc": True}
@@ -78,7 +94,7 @@ def _options(panel: Panel) -> Mapping[str, Any]:
         return OPTIONS[panel.kind]
     # The buckets are of the panel's unit, what is in them is so many a second.
     axis = {"axisPlacement": "left", "unit": panel.unit}
-    return {**OPTIONS["heatmap"], "yAxis": axis, "cellValues": {"unit": "reqps"}}
+    return {**OPTIONS["heatmap"], "yAxis": axis, "cellValues": {"unit": "cps"}}
 
 
 def _target(panel: Panel, target: Target, number: int) -> dict[str, Any]:
@@ -115,6 +131,9 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             "mode": "absolute",
             "steps": [{"value": None, "color": "green"}, *steps],
         }
+    if panel.kind == "bar gauge":
+        # Grafana's own would be the least and the most of what is there.
+        found |= {"min": 0, "max": 1}
     if panel.kind in {"timeseries", "bar gauge"} or panel.thresholds:
         # Without thresholds of ours, Grafana's own would colour a gauge red at 80.
         is_plain = panel.kind == "timeseries" or not panel.thresholds
@@ -178,7 +197,7 @@ def _as_table(panel: Panel) -> list[dict[str, Any]]:
     values = ["Value"] if len(letters) == 1 else [f"Value #{letter}" for letter in letters]
     legends = {value: target.legend for value, target in zip(values, panel.targets, strict=True)}
     names = {value: legend for value, legend in legends.items() if legend}
-    hidden = dict.fromkeys(["Time", "__name__", "job", *(legends.keys() - names.keys())], True)
+    hidden = dict.fromkeys(["Time", "__name__", *(legends.keys() - names.keys())], True)
     found: list[dict[str, Any]] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {"excludeByName": hidden, "renameByName": names}},

@@ -4,7 +4,8 @@
 and instance, `{SG}` by job, instance and GPU; of recorded series `{R}` by job and model, `{RV}` by
 the version too, `{RJ}` by the job alone. Further matchers follow: `{S, outcome="ok"}`. `[RI]` is
 the rate interval, `[W]` the window that the reader chooses. MARK is -1 where a target answers and
-has nothing to show, -2 where none answers. BUSIEST_GPUS are those that are drawn of many, and
+has nothing to show, -2 where none answers. BUSIEST_GPUS are those that are drawn of many,
+LISTED_GPUS those that a table has, and
 `WORST_GPUS(selector)` those of which the selected series were the largest, or grew most.
 `fig(name)` is a figure of quality over the window.
 """
@@ -42,6 +43,8 @@ WORDS = {
         " or 0 * max by (gpu_uuid)"
         " (max_over_time(inferometer_gpu_up{SG, gpu_uuid!~'MIG-.*'}[$__range] @ end())))"
     ),
+    # A table: who asks for one finds it by the variables.
+    "LISTED_GPUS": "bottomk(100, max by (instance, gpu_uuid) (inferometer_gpu_up{SG}))",
     "[RI]": "[$__rate_interval]",
     "[W]": "[$window]",
 }
@@ -68,6 +71,8 @@ def _worst(match: re.Match[str]) -> str:
 
 def _figure(match: re.Match[str]) -> str:
     found = expanded(FIGURES[match[1]].expression, _increase)
+    # Over all jobs that are chosen, as everything else on a dashboard.
+    found = found.replace("job, model, version", "model, version")
     return "(" + _GAUGE.sub(r"\1{S})", found) + ")"
 
 

@@ -107,7 +107,7 @@ class SimulatedDriver:
         """Return as many as are wished, always the same."""
         devices = [
             Device(
-                uuid=f"GPU-00000000-0000-0000-{self._server.mark}-{number:012d}",
+                uuid=f"GPU-{number:08x}-0000-0000-{self._server.mark}-{number:012d}",
                 name="Simulated GPU",
                 handle=None,
                 index=number,

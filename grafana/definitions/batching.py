@@ -11,10 +11,13 @@ _QUEUE = Row(
             "short",
             "Of one replica; at the limit requests are refused.",
             (
-                Target("max by (model) (inferometer_queue_rows{SM})", "{{model}} fullest", "*0**-"),
+                Target("max by (model) (inferometer_queue_rows{SM})", "{{model}} most", "*0**-"),
                 Target("avg by (model) (inferometer_queue_rows{SM})", "{{model}} mean", "*0**-"),
                 Target(
-                    "min by (model) (inferometer_queue_limit_rows{SM})", "{{model}} limit", "vvvv-"
+                    "max by (model) (inferometer_queue_rows{SM} / (inferometer_queue_limit_rows{SM} > 0))",
+                    "{{model}} of the limit, fullest",
+                    "*0**-",
+                    unit="percentunit",
                 ),
             ),
         ),
@@ -206,7 +209,7 @@ _BATCHES = Row(
             (
                 Target("max(inferometer_runner_stalled{SI})", "stalled", "000*-", unit="none"),
                 Target(
-                    "time() - max by (model, version) (inferometer_model_last_batch_timestamp_seconds{S})",
+                    'time() - max by (model, version) (inferometer_model_last_batch_timestamp_seconds{S} and on (job, instance, model, version) inferometer_model_state{S, state="ready"} == 1)',
                     "{{model}} {{version}}",
                     "v-vv-",
                 ),
@@ -225,7 +228,7 @@ _SATURATION = Row(
             "Share of time in which each device computes; 1 is no headroom. Of runners that share it the mean.",
             (
                 Target(
-                    "clamp_max(sum by (instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])) / sum by (instance, device) (max_over_time(inferometer_device_runners{SI}[RI]) > 0), 1) and on (instance, device) topk(20, sum by (instance, device) (increase(inferometer_device_active_seconds_total{SI}[$__range] @ end())))",
+                    "clamp_max(sum by (job, instance, device) (rate(inferometer_device_active_seconds_total{SI}[RI])) / sum by (job, instance, device) (max_over_time(inferometer_device_runners{SI}[RI]) > 0), 1) and on (job, instance, device) topk(20, sum by (job, instance, device) (increase(inferometer_device_active_seconds_total{SI}[$__range] @ end())))",
                     "{{instance}} {{device}}",
                     "v0vv-",
                 ),
@@ -252,7 +255,7 @@ _SATURATION = Row(
             "Held by the kernel; this wait is in no latency figure.",
             (
                 Target(
-                    "max by (instance) (inferometer_listen_backlog_connections{SI}) and on (instance) topk(20, max by (instance) (max_over_time(inferometer_listen_backlog_connections{SI}[$__range] @ end())))",
+                    "max by (job, instance) (inferometer_listen_backlog_connections{SI}) and on (job, instance) topk(20, max by (job, instance) (max_over_time(inferometer_listen_backlog_connections{SI}[$__range] @ end())))",
                     "{{instance}}",
                     "*0**-",
                 ),
@@ -291,11 +294,16 @@ _SATURATION = Row(
             "Processor time by role",
             "timeseries",
             "short",
-            "Processor cores in use by role. Front-ends at their cores: add workers.",
+            "Processor cores in use, per replica: largest and mean. Front-ends at their cores: add workers.",
             (
                 Target(
-                    "sum by (role) (rate(inferometer_process_cpu_seconds_total{SI}[RI]))",
-                    "{{role}}",
+                    "max by (role) (sum by (job, instance, role) (rate(inferometer_process_cpu_seconds_total{SI}[RI])))",
+                    "{{role}} largest",
+                    "vvvv-",
+                ),
+                Target(
+                    "avg by (role) (sum by (job, instance, role) (rate(inferometer_process_cpu_seconds_total{SI}[RI])))",
+                    "{{role}} mean",
                     "vvvv-",
                 ),
             ),

@@ -9,12 +9,12 @@ _NOW = Row(
             "Worst input",
             "stat",
             "none",
-            "PSI over a day of the input that differs most. Above 0.2 and three times its noise it alerts.",
+            "PSI over a day of the input that differs most, of those with more than 500 rows. Above 0.2 and three times its noise it alerts.",
             (
                 Target(
-                    'max(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}) or on () MARK',
+                    'max(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"} and job_model_version_feature:inferometer_feature_rows:1d{RV} > 500) or on () MARK',
                     "PSI",
-                    "vxvx!",
+                    "*x*x!",
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
@@ -26,8 +26,8 @@ _NOW = Row(
             "Below 500 nothing is judged.",
             (
                 Target(
-                    "min(job_model_version_feature:inferometer_feature_rows:1d{RV}) or on () MARK",
-                    "",
+                    "min by (model, version) (job_model_version_feature:inferometer_feature_rows:1d{RV}) or on () MARK",
+                    "{{model}} {{version}}",
                     "v0vvv",
                 ),
             ),
@@ -90,10 +90,10 @@ _OVER_TIME = Row(
             "PSI of inputs",
             "timeseries",
             "none",
-            "Ten worst, over a day.",
+            "Ten worst, over a day. Those with 500 rows at most, of which much is noise, only where there is room.",
             (
                 Target(
-                    'job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"} and topk(10, max_over_time(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}[$__range] @ end()))',
+                    'job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"} and topk(10, max_over_time(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}[$__range] @ end()) and max_over_time(job_model_version_feature:inferometer_feature_rows:1d{RV}[$__range] @ end()) > 500 or 0 * max_over_time(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}[$__range] @ end()))',
                     "{{model}} {{version}} {{feature}}",
                     "v-vv-",
                 ),
@@ -121,7 +121,7 @@ _OVER_TIME = Row(
             "Below 1 it may be chance.",
             (
                 Target(
-                    "job_model_version_feature:inferometer_psi:1d{RV} / (3 * job_model_version_feature:inferometer_psi_noise:1d{RV}) and topk(10, max_over_time(job_model_version_feature:inferometer_psi:1d{RV}[$__range] @ end()))",
+                    "job_model_version_feature:inferometer_psi:1d{RV} / (3 * job_model_version_feature:inferometer_psi_noise:1d{RV}) and topk(10, last_over_time(job_model_version_feature:inferometer_psi:1d{RV}[$__range] @ end()) / (3 * last_over_time(job_model_version_feature:inferometer_psi_noise:1d{RV}[$__range] @ end())))",
                     "{{model}} {{version}} {{feature}}",
                     "v-vv-",
                 ),
@@ -135,8 +135,8 @@ _OVER_TIME = Row(
             "By PSI alone: orange from 0.1, red from 0.2. With few rows that is noise; see PSI over three times its noise.",
             (
                 Target(
-                    "max by (feature) (job_model_version_feature:inferometer_psi:1d{RV}) and topk(20, max by (feature) (max_over_time(job_model_version_feature:inferometer_psi:1d{RV}[$__range] @ end())))",
-                    "{{feature}}",
+                    'max by (model, feature) (job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}) and topk(20, max by (model, feature) (max_over_time(job_model_version_feature:inferometer_psi:1d{RV, feature!~"__.*"}[$__range] @ end())))',
+                    "{{model}} {{feature}}",
                     "v-vv-",
                 ),
             ),
@@ -162,6 +162,7 @@ _ONE_WINDOW = Row(
                 ),
             ),
             absent="no row yet, no runner, or no reference profile: inferometer profile makes one",
+            thresholds=((0.1, "orange"), (0.2, "red")),
         ),
         Panel(
             "Other distances over $window",
@@ -192,7 +193,7 @@ _ONE_WINDOW = Row(
             "Shares of $feature",
             "bar chart",
             "percentunit",
-            "Now and in the profile.",
+            "Now and in the profile. Choose one model and version: of several each bin is there as often.",
             (
                 Target(
                     'sum by (model, version, bin) (increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) / on (model, version) group_left () (sum by (model, version) (increase(inferometer_feature_bin_total{S, feature="$feature"}[W])) > 0)',
@@ -216,8 +217,8 @@ _HEALTH = Row(
         Panel(
             "Invalid values by reason",
             "timeseries",
-            "short",
-            "A pipeline that broke shows here first.",
+            "cps",
+            "Values per second. A pipeline that broke shows here first.",
             (
                 Target(
                     "sum by (reason) (rate(inferometer_feature_invalid_total{S}[RI]))",

@@ -12,7 +12,7 @@ _FLEET = Row(
             "A rollout is two lines crossing.",
             (
                 Target(
-                    'count by (model, version) (inferometer_model_state{S, state="ready"} == 1)',
+                    'sum by (model, version) (inferometer_model_state{S, state="ready"})',
                     "{{model}} {{version}}",
                     "vvvv-",
                 ),
@@ -25,17 +25,17 @@ _FLEET = Row(
             "Slowest, median, fastest of those that answer.",
             (
                 Target(
-                    "max(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
+                    "max(histogram_quantile(0.99, sum by (job, instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
                     "slowest",
                     "v-vv-",
                 ),
                 Target(
-                    "quantile(0.5, histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
+                    "quantile(0.5, histogram_quantile(0.99, sum by (job, instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
                     "median",
                     "v-vv-",
                 ),
                 Target(
-                    "min(histogram_quantile(0.99, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
+                    "min(histogram_quantile(0.99, sum by (job, instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) >= 0)",
                     "fastest",
                     "v-vv-",
                 ),
@@ -45,11 +45,11 @@ _FLEET = Row(
             "Imbalance",
             "timeseries",
             "none",
-            "Busiest over mean; 1 is even.",
+            "Busiest replica of a job over their mean; 1 is even.",
             (
                 Target(
-                    "max(sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) / (avg(sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) > 0)",
-                    "busiest over mean",
+                    "max by (job) (sum by (job, instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) / (avg by (job) (sum by (job, instance) (rate(inferometer_request_duration_seconds_count{S}[RI]))) > 0)",
+                    "{{job}}",
                     "v-vv-",
                 ),
             ),
@@ -61,7 +61,7 @@ _FLEET = Row(
             "Requests a second of the ten busiest; a row opens that replica.",
             (
                 Target(
-                    "topk(10, sum by (instance) (rate(inferometer_request_duration_seconds_count{S}[$__range])))",
+                    "topk(10, sum by (job, instance) (rate(inferometer_request_duration_seconds_count{S}[$__range])))",
                     "requests",
                     "v0vv-",
                 ),
@@ -121,10 +121,10 @@ _COST = Row(
             "Cost of 1,000 good answers",
             "stat",
             "currencyUSD",
-            "Replicas × price ÷ answers.",
+            "Hours of replicas in the range × price ÷ answers. A model that shares its replicas bears all of their price.",
             (
                 Target(
-                    '1000 * count(up{SI} == 1) * $cost / 3600 / (sum(rate(inferometer_request_duration_seconds_count{S, outcome="ok"}[$__range])) > 0) or on () MARK',
+                    '1000 * sum_over_time(sum(up{SI})[$__range:1m]) / 60 * $cost / (sum(increase(inferometer_request_duration_seconds_count{S, outcome="ok"}[$__range])) > 0) or on () MARK',
                     "",
                     "vxvv!",
                 ),
@@ -206,13 +206,14 @@ _EXPORTER = Row(
             "Series by replica",
             "timeseries",
             "short",
-            "Largest, budget, as Prometheus counts.",
+            "Largest, as Prometheus counts, and the share of its budget that the fullest replica has.",
             (
                 Target("max(inferometer_exporter_series{SI})", "largest", "vvvv-"),
                 Target(
-                    "clamp_max(1500 * max(count by (instance) (inferometer_model_info{SI})), 8000)",
-                    "budget",
-                    "vvvv-",
+                    "max(inferometer_exporter_series{SI} / on (job, instance) clamp_max(1500 * count by (job, instance) (inferometer_model_info{SI}), 8000))",
+                    "of the budget",
+                    "vvv*-",
+                    unit="percentunit",
                 ),
                 Target(
                     "max(scrape_samples_post_metric_relabeling{SI})",
@@ -228,7 +229,7 @@ _EXPORTER = Row(
             "Counted under `__other__`.",
             (
                 Target(
-                    "(sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range])) > 0) and on (family) topk(20, sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range] @ end())))",
+                    "sum by (family) (increase(inferometer_dropped_series_total{SI}[RI])) and on (family) topk(20, sum by (family) (increase(inferometer_dropped_series_total{SI}[$__range] @ end())) > 0)",
                     "{{family}}",
                     "-----",
                 ),
@@ -250,10 +251,14 @@ _EXPORTER = Row(
             "Blocks and processes",
             "timeseries",
             "short",
-            "Blocks above processes: the dead are not folded.",
+            "Blocks above processes, where they are most: the dead are not folded. Above 8 it alerts.",
             (
-                Target("max(inferometer_exporter_blocks{SI})", "blocks", "vvvv-"),
-                Target("max(sum by (instance) (inferometer_processes{SI}))", "processes", "vvvv-"),
+                Target("max(inferometer_exporter_blocks{SI})", "blocks, most", "vvvv-"),
+                Target(
+                    "max(inferometer_exporter_blocks{SI} - on (job, instance) sum by (job, instance) (inferometer_processes{SI}))",
+                    "above processes, most",
+                    "****-",
+                ),
             ),
         ),
         Panel(
@@ -276,7 +281,7 @@ _EXPORTER = Row(
             "Status against reasons",
             "timeseries",
             "reqps",
-            "0, or the counters contradict each other.",
+            "0, or the counters contradict each other. A moment of it where failures begin is extrapolation, what lasts is a defect.",
             (
                 Target(
                     'sum(rate(inferometer_requests_total{S, code=~"5..|408", code!="501"}[RI])) - sum(rate(inferometer_request_failures_total{S, reason!~"invalid_input|unknown_model|unknown_version|too_large"}[RI]))',

@@ -55,24 +55,30 @@ _STATE = Row(
             "Devices",
             "table",
             "none",
-            "One row per GPU or MIG instance; visible: used by this server.",
+            "One row per GPU or MIG instance, at most 100, those that do not answer first; visible: used by this server.",
             (
                 Target(
-                    "max by (instance, index, gpu_uuid, name, driver_version, simulated) (inferometer_gpu_info{SG})",
+                    "max by (instance, index, gpu_uuid, name, driver_version, simulated) (inferometer_gpu_info{SG}) and on (instance, gpu_uuid) LISTED_GPUS",
                     "",
                     "vv-v-v",
                 ),
-                Target("max by (instance, gpu_uuid) (inferometer_gpu_up{SG})", "answers", "vv-v-v"),
                 Target(
-                    "max by (instance, gpu_uuid) (inferometer_gpu_visible{SG})", "visible", "vv-v-v"
+                    "max by (instance, gpu_uuid) (inferometer_gpu_up{SG}) and on (instance, gpu_uuid) LISTED_GPUS",
+                    "answers",
+                    "vv-v-v",
                 ),
                 Target(
-                    "max by (instance, gpu_uuid) (inferometer_gpu_processes{SG})",
+                    "max by (instance, gpu_uuid) (inferometer_gpu_visible{SG}) and on (instance, gpu_uuid) LISTED_GPUS",
+                    "visible",
+                    "vv-v-v",
+                ),
+                Target(
+                    "max by (instance, gpu_uuid) (inferometer_gpu_processes{SG}) and on (instance, gpu_uuid) LISTED_GPUS",
                     "processes",
                     "**-*-0",
                 ),
                 Target(
-                    "max by (instance, gpu_uuid) (inferometer_gpu_performance_state{SG})",
+                    "max by (instance, gpu_uuid) (inferometer_gpu_performance_state{SG}) and on (instance, gpu_uuid) LISTED_GPUS",
                     "performance state",
                     "**-*-v",
                 ),
@@ -83,12 +89,12 @@ _STATE = Row(
             "Clocks held back by",
             "state timeline",
             "none",
-            "Reasons that there were in the range; hw_ reasons are heat or power supply.",
+            "Reasons that there were in the range, but for idleness; hw_ reasons are heat or power supply.",
             (
                 Target(
-                    'max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG}[$__range])) > 0 and on (gpu_uuid) topk(8, max by (gpu_uuid) (avg_over_time(inferometer_gpu_clock_event_active{SG, reason!~"idle|application_clocks"}[$__range] @ end())))',
+                    'max by (gpu_uuid, reason) (inferometer_gpu_clock_event_active{SG, reason!="idle"}) and on (gpu_uuid, reason) max by (gpu_uuid, reason) (max_over_time(inferometer_gpu_clock_event_active{SG, reason!="idle"}[$__range] @ end())) > 0 and on (gpu_uuid) topk(8, max by (gpu_uuid) (avg_over_time(inferometer_gpu_clock_event_active{SG, reason!~"idle|application_clocks"}[$__range] @ end())))',
                     "{{gpu_uuid}} {{reason}}",
-                    "**-*-v",
+                    "-----v",
                 ),
             ),
             absent="nothing holds them back, or there is no GPU that tells this",
@@ -187,12 +193,12 @@ _USE = Row(
             "By the driver, and by the runner's own clock (real GPU only).",
             (
                 Target(
-                    "max by (gpu_uuid) (rate(inferometer_gpu_serving_sm_busy_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
+                    "sum by (gpu_uuid) (rate(inferometer_gpu_serving_sm_busy_seconds_total{SG}[RI])) and on (gpu_uuid) BUSIEST_GPUS",
                     "{{gpu_uuid}} driver's",
                     "*0-*--",
                 ),
                 Target(
-                    'sum by (device) (rate(inferometer_device_busy_seconds_total{S, device!="cpu"}[RI])) and on (device) topk(8, sum by (device) (increase(inferometer_device_busy_seconds_total{S, device!="cpu"}[$__range] @ end())))',
+                    'sum by (device) (rate(inferometer_device_active_seconds_total{SI, device!="cpu"}[RI])) and on (device) topk(8, sum by (device) (increase(inferometer_device_active_seconds_total{SI, device!="cpu"}[$__range] @ end())))',
                     "{{device}} runner's",
                     "------",
                 ),
@@ -206,7 +212,7 @@ _USE = Row(
             "Efficiency: falls when batches are small. Of visible GPUs.",
             (
                 Target(
-                    "sum by (job) (rate(inferometer_rows_total{SI}[RI])) / on (job) (sum by (job) (max by (job, gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI]) and on (job, instance, gpu_uuid) inferometer_gpu_visible{SG} == 1)) > 0)",
+                    "sum by (job) (rate(inferometer_rows_total{SI}[RI]) and on (job, instance) inferometer_gpu_visible{SG} == 1) / on (job) (sum by (job) (max by (job, gpu_uuid) (rate(inferometer_gpu_busy_seconds_total{SG}[RI]) and on (job, instance, gpu_uuid) inferometer_gpu_visible{SG} == 1)) > 0)",
                     "{{job}}",
                     "v--v--",
                 ),
@@ -305,7 +311,7 @@ _POWER = Row(
             "Temperature",
             "timeseries",
             "celsius",
-            "With the device's own limits.",
+            "And where the device slows itself down and shuts itself off.",
             (
                 Target(
                     'max by (gpu_uuid, sensor) (inferometer_gpu_temperature_celsius{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_temperature_celsius{SG, sensor="gpu"})',
@@ -313,7 +319,7 @@ _POWER = Row(
                     "vv-v-v",
                 ),
                 Target(
-                    'max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_temperature_celsius{SG, sensor="gpu"})',
+                    'max by (gpu_uuid, threshold) (inferometer_gpu_temperature_threshold_celsius{SG, threshold=~"slowdown|shutdown"}) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_temperature_celsius{SG, sensor="gpu"})',
                     "{{gpu_uuid}} limit: {{threshold}}",
                     "vv-v-v",
                 ),
@@ -327,12 +333,12 @@ _POWER = Row(
             "Far below the maximum under load: held back.",
             (
                 Target(
-                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_hertz{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    'max by (gpu_uuid, clock) (inferometer_gpu_clock_hertz{SG, clock=~"sm|memory"}) and on (gpu_uuid) BUSIEST_GPUS',
                     "{{gpu_uuid}} {{clock}}",
                     "vv-v-v",
                 ),
                 Target(
-                    "max by (gpu_uuid, clock) (inferometer_gpu_clock_max_hertz{SG}) and on (gpu_uuid) BUSIEST_GPUS",
+                    'max by (gpu_uuid, clock) (inferometer_gpu_clock_max_hertz{SG, clock=~"sm|memory"}) and on (gpu_uuid) BUSIEST_GPUS',
                     "{{gpu_uuid}} {{clock}} most",
                     "vv-v-v",
                 ),
@@ -410,12 +416,12 @@ _FAULTS = Row(
             "One uncorrected error is one too many.",
             (
                 Target(
-                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[$__range])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_ecc_errors_total{SG})",
+                    "max by (gpu_uuid, severity) (increase(inferometer_gpu_ecc_errors_total{SG}[RI])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_ecc_errors_total{SG})",
                     "{{gpu_uuid}} {{severity}}",
-                    "00-0-v",
+                    "00-0-*",
                 ),
                 Target(
-                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[$__range])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_pcie_replays_total{SG})",
+                    "max by (gpu_uuid) (increase(inferometer_gpu_pcie_replays_total{SG}[RI])) and on (gpu_uuid) WORST_GPUS(inferometer_gpu_pcie_replays_total{SG})",
                     "{{gpu_uuid}} PCIe replays",
                     "00-0-0",
                 ),

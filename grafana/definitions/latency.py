@@ -51,7 +51,7 @@ _PHASES = Row(
             "Total minus phases",
             "timeseries",
             "s",
-            "Time nobody accounts for: 0 by construction, below a microsecond or a defect.",
+            "Time nobody accounts for: 0 by construction. A moment of it where failures begin is extrapolation, what lasts is a defect.",
             (
                 Target(
                     "(sum(rate(inferometer_request_duration_seconds_sum{S}[RI])) - sum(rate(inferometer_request_phase_seconds_sum{S}[RI]))) / (sum(rate(inferometer_request_duration_seconds_count{S}[RI])) > 0)",
@@ -101,7 +101,7 @@ _SHAPE = Row(
             "Share of requests above each boundary over the range.",
             (
                 Target(
-                    'sort_desc(1 - sum by (le) (increase(inferometer_request_duration_seconds_bucket{S, le!="+Inf"}[$__range])) / on () group_left () (sum(increase(inferometer_request_duration_seconds_count{S}[$__range])) > 0))',
+                    'sort_desc(1 - sum by (le) (increase(inferometer_request_duration_seconds_bucket{S, le!~"[+]Inf|10.0"}[$__range])) / on () group_left () (sum(increase(inferometer_request_duration_seconds_count{S}[$__range])) > 0))',
                     "{{le}} s",
                     "v-vv-",
                 ),
@@ -164,7 +164,7 @@ _COMPARE = Row(
             "90th percentile of the five slowest. One alone: look at its device.",
             (
                 Target(
-                    "histogram_quantile(0.9, sum by (instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) and on (instance) topk(5, histogram_quantile(0.9, sum by (instance, le) (increase(inferometer_request_duration_seconds_bucket{S}[$__range] @ end()))))",
+                    "histogram_quantile(0.9, sum by (job, instance, le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) and on (job, instance) topk(5, histogram_quantile(0.9, sum by (job, instance, le) (increase(inferometer_request_duration_seconds_bucket{S}[$__range] @ end()))))",
                     "p90 {{instance}}",
                     "vnvv-",
                 ),

@@ -36,10 +36,10 @@ _NOW = Row(
             "p99 latency",
             "stat",
             "s",
-            "An estimate: true to one bucket.",
+            "Of requests that were answered well. An estimate: true to one bucket.",
             (
                 Target(
-                    "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI]))) or on () MARK",
+                    'histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S, outcome="ok"}[RI]))) or on () MARK',
                     "p99",
                     "vnvv!",
                 ),
@@ -49,7 +49,7 @@ _NOW = Row(
             "Goodput",
             "stat",
             "reqps",
-            "Answered well within $threshold.",
+            "Answered well within $threshold seconds.",
             (
                 Target(
                     'sum(rate(inferometer_request_duration_seconds_bucket{S, outcome="ok", le="$threshold"}[RI])) or on () MARK',
@@ -59,17 +59,21 @@ _NOW = Row(
             ),
         ),
         Panel(
-            "Replicas ready, expected",
+            "Replicas ready",
             "stat",
             "none",
-            "A replica counts when each selected model has a ready version or was unloaded on purpose, and its processes live and make progress.",
+            "And how many have these models. One counts when each has a ready version or was unloaded on purpose, and its processes live and make progress.",
             (
                 Target(
                     "count(min by (job, instance) (job_instance_model:inferometer_model_ready:max{SM}) == 1) or vector(0)",
                     "ready",
                     "vvv00",
                 ),
-                Target("count(up{SI}) or vector(0)", "expected", "vvvvv"),
+                Target(
+                    "count(up{SI} unless on (job, instance) (inferometer_model_state{SI} unless on (job, instance) inferometer_model_state{SM})) or vector(0)",
+                    "expected",
+                    "vvvvv",
+                ),
             ),
         ),
         Panel(
@@ -108,7 +112,7 @@ _SLO = Row(
             (
                 Target(
                     "1 - job_model:inferometer_slo_bad:ratio30d{R} / (job_model:inferometer_slo_allowed:ratio{R} > 0)",
-                    "{{model}} {{slo}}",
+                    "{{job}} {{model}} {{slo}}",
                     "v-vvv",
                 ),
             ),
@@ -123,22 +127,22 @@ _SLO = Row(
             (
                 Target(
                     'job_model:inferometer_slo_bad:ratio5m{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 5m",
+                    "{{job}} {{model}} 5m",
                     "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio1h{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 1h",
+                    "{{job}} {{model}} 1h",
                     "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio6h{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 6h",
+                    "{{job}} {{model}} 6h",
                     "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio3d{R, slo="availability"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 3d",
+                    "{{job}} {{model}} 3d",
                     "v-vvv",
                 ),
             ),
@@ -152,24 +156,24 @@ _SLO = Row(
             (
                 Target(
                     'job_model:inferometer_slo_bad:ratio5m{R, slo="latency"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 5m",
+                    "{{job}} {{model}} 5m",
                     "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio1h{R, slo="latency"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 1h",
+                    "{{job}} {{model}} 1h",
                     "v-vvv",
                 ),
                 Target(
                     'job_model:inferometer_slo_bad:ratio6h{R, slo="latency"} / (job_model:inferometer_slo_allowed:ratio{R} > 0)',
-                    "{{model}} 6h",
+                    "{{job}} {{model}} 6h",
                     "v-vvv",
                 ),
             ),
             thresholds=((1.0, "yellow"), (3.0, "orange"), (6.0, "orange"), (14.4, "red")),
         ),
         Panel(
-            "Answered within $threshold",
+            "Answered within $threshold s",
             "timeseries",
             "percentunit",
             "Failures and missed deadlines are late answers.",
@@ -217,25 +221,25 @@ _TRAFFIC = Row(
             "Latency",
             "timeseries",
             "s",
-            "P50, p95, p99 and mean; points are traced requests.",
+            "P50, p95, p99 and mean of requests that were answered well; points are traced ones.",
             (
                 Target(
-                    "histogram_quantile(0.5, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
+                    'histogram_quantile(0.5, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S, outcome="ok"}[RI])))',
                     "p50",
                     "vnvv-",
                 ),
                 Target(
-                    "histogram_quantile(0.95, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
+                    'histogram_quantile(0.95, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S, outcome="ok"}[RI])))',
                     "p95",
                     "vnvv-",
                 ),
                 Target(
-                    "histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S}[RI])))",
+                    'histogram_quantile(0.99, sum by (le) (rate(inferometer_request_duration_seconds_bucket{S, outcome="ok"}[RI])))',
                     "p99",
                     "vnvv-",
                 ),
                 Target(
-                    "sum(rate(inferometer_request_duration_seconds_sum{S}[RI])) / (sum(rate(inferometer_request_duration_seconds_count{S}[RI])) > 0)",
+                    'sum(rate(inferometer_request_duration_seconds_sum{S, outcome="ok"}[RI])) / (sum(rate(inferometer_request_duration_seconds_count{S, outcome="ok"}[RI])) > 0)',
                     "mean",
                     "v-vv-",
                 ),
@@ -245,7 +249,7 @@ _TRAFFIC = Row(
         Panel(
             "Rows",
             "timeseries",
-            "short",
+            "cps",
             "Rows (instances) predicted per second.",
             (Target("sum by (model) (rate(inferometer_rows_total{S}[RI]))", "{{model}}", "v0vv-"),),
         ),

@@ -20,8 +20,8 @@ _TRUTH = Row(
             "Below 200 no figure here is worth much.",
             (
                 Target(
-                    "round(sum(increase(inferometer_labels_total{S}[W]))) or on () MARK",
-                    "",
+                    "round(sum by (model, version) (increase(inferometer_labels_total{S}[W]))) or on () MARK",
+                    "{{model}} {{version}}",
                     "v0vv!",
                 ),
             ),
@@ -91,18 +91,23 @@ _TRUTH = Row(
             "Confusion matrix",
             "table",
             "percentunit",
-            "Rows add to 1; absent above 32 classes.",
+            "Rows add to 1; the largest confusions first. Absent above 32 classes.",
             (
                 Target(
                     "sum by (model, version, actual, predicted) (increase(inferometer_confusion_total{S}[W])) / on (model, version, actual) group_left () (sum by (model, version, actual) (increase(inferometer_confusion_total{S}[W])) > 0)",
                     "share",
                     "v-vv-",
                 ),
+                Target(
+                    'sum by (model, version, actual, predicted) (increase(inferometer_confusion_total{S}[W])) / on (model, version, actual) group_left () (sum by (model, version, actual) (increase(inferometer_confusion_total{S}[W])) > 0) unless on (model, version, actual, predicted) label_replace(sum by (model, version, actual) (increase(inferometer_confusion_total{S}[W])), "predicted", "$1", "actual", "(.*)")',
+                    "confused",
+                    "v-vv-",
+                ),
             ),
-            sorted_by="share",
+            sorted_by="confused",
         ),
         Panel(
-            "Accuracy by what was predicted",
+            "Accuracy, reweighted",
             "stat",
             "percentunit",
             "Corrects for labels that come for some predictions only; not for bias within a class.",
@@ -115,13 +120,9 @@ _TRUTH = Row(
         Panel(
             "Labels by age",
             "timeseries",
-            "short",
-            "How old predictions are when their label comes.",
-            (
-                Target(
-                    "sum by (age) (increase(inferometer_labels_total{S}[RI]))", "{{age}}", "v0vv-"
-                ),
-            ),
+            "cps",
+            "How old predictions are when their label comes; labels per second.",
+            (Target("sum by (age) (rate(inferometer_labels_total{S}[RI]))", "{{age}}", "v0vv-"),),
             is_stacked=True,
         ),
         Panel(
@@ -145,8 +146,8 @@ _TRUTH = Row(
         Panel(
             "Feedback by result",
             "timeseries",
-            "reqps",
-            "Bad_token: keys differ between replicas.",
+            "cps",
+            "Labels per second. Bad_token: keys differ between replicas.",
             (
                 Target(
                     "sum by (result) (rate(inferometer_feedback_total{SI}[RI]))",
@@ -166,7 +167,7 @@ _SCORES = Row(
             "Reliability",
             "bar chart",
             "percentunit",
-            "Observed and promised per score bin; equal is calibrated.",
+            "Observed and promised per score bin; equal is calibrated. Choose one model and version: of several each bin is there as often.",
             (
                 Target(
                     'sum by (model, version, class, bin) (increase(inferometer_score_bin_total{S, outcome="positive"}[W])) / (sum by (model, version, class, bin) (increase(inferometer_score_bin_total{S}[W])) > 0)',
@@ -203,12 +204,12 @@ _SCORES = Row(
         ),
         Panel(
             "AUC and its error bound",
-            "stat",
+            "table",
             "short",
             "From 20 bins; the bound is exact.",
             (
-                Target("fig(auc) or on () MARK", "{{model}} {{class}}", "vnvv!"),
-                Target("fig(auc_error_bound) or on () MARK", "{{model}} {{class}} ±", "vnvv!"),
+                Target("fig(auc)", "AUC", "vnvv-"),
+                Target("fig(auc_error_bound)", "±", "vnvv-"),
             ),
         ),
         Panel(

@@ -55,7 +55,6 @@ function Gauges({ panel, answers, theme, width, height }) {
   const frames = seriesFrames(panel, answers, theme);
   return frames.map((frame, number) => {
     const field = frame.fields[1];
-    field.config = { min: 0, max: panel.fieldConfig.defaults.unit === 'percentunit' ? 1 : undefined, ...field.config };
     return (
       <BarGauge
         key={number}
