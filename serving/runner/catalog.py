@@ -4,6 +4,7 @@ One thread changes it, the loader's; any may read.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from exporter import Child, Recorder
@@ -101,6 +102,20 @@ class ModelCatalog:
         # Not of one that was itself too many.
         if (version.model, version.version) in versions:
             self._show_state(version)
+
+    def end_failed(self, model: str, *, wanted: Collection[str]) -> bool:
+        """Take a model's failed versions that nobody wants any more for ended.
+
+        Return whether there were any.
+        """
+        ended = [
+            replace(known, state="unloaded")
+            for known in self.versions()
+            if known.model == model and known.state == "failed" and known.version not in wanted
+        ]
+        for version in ended:
+            self.note(version)
+        return bool(ended)
 
     def add(self, version: ModelVersion, served: ServedVersion) -> None:
         """Take a version that was loaded; `version` says its state."""

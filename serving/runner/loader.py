@@ -169,6 +169,8 @@ class Loader:
                 self._try(name, model, sources[version], wanted)
         if all(self._catalog.find(name, version) for version in wanted):
             self._retirement.let_go(name, keep=wanted)
+            if self._catalog.end_failed(name, wanted=wanted):
+                self._announce()
         elif not self._catalog.loaded(name):
             self._fall_back(name, model, sources, wanted)
 
@@ -252,14 +254,9 @@ class Loader:
 
     def _load(self, name: str, source: ModelSource) -> None:
         known = self._catalog.version(name, source.version)
-        version = ModelVersion(
-            name,
-            source.version,
-            "loading",
-            source.format.name,
-            {},
-            is_first=known is not None and known.is_first,
-        )
+        is_first = known is not None and known.is_first
+        version = ModelVersion(name, source.version, "loading", source.format.name, {})
+        version = replace(version, is_first=is_first)
 
         def note(known: ModelVersion) -> None:
             self._catalog.note(known)
