@@ -51,9 +51,9 @@ check: install ## lint, types, import contracts, and whether METRICS.md is curre
 
 # Each Debian package has its command's name; gcc comes without the C library's headers, and PostgreSQL's commands
 # are not on PATH. A package's service must not start: policy-rc.d says so.
-packages: ## install haproxy, prometheus, wrk, gcc, redis, postgresql where they are missing (as root, on Debian or Ubuntu)
+packages: ## install haproxy, nginx, prometheus, wrk, gcc, redis, postgresql where they are missing (as root, on Debian or Ubuntu)
 	@missing=; \
-	for name in haproxy prometheus prometheus-alertmanager wrk gcc redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for name in haproxy nginx prometheus prometheus-alertmanager wrk gcc redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \
 	if [ -z "$$missing" ]; then \

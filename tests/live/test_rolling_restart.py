@@ -2,10 +2,13 @@
 
 The replicas run the command line and the settings of the rendered Deployment; readiness is asked
 as its probe says, and its grace period is the most that a replica may take to end. HAProxy stands
-for the Service: it never tries twice, and learns of a replica that goes only after a while.
+for the Service: it never tries twice, and learns of a replica that goes only after a while. nginx
+is told nothing: it tries the next one where one refuses.
 """
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import requests
@@ -25,22 +29,25 @@ from tests.live.servers import (
     Samples,
     again_and_again,
     clean_environment,
+    descendants,
+    role_of,
     samples_of,
     total,
     wait_for,
 )
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
-    for name in ("haproxy", "kubectl")
-]
 
-REPLICAS = 3
+def needs(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
+
+
+pytestmark = needs("kubectl")
+
 CLIENTS = 6
 # How long a cluster may go on sending requests to a replica that was told to end.
 PROPAGATION_SECONDS = 2.0
 
-CONFIGURATION = """
+HAPROXY = """
 global
     maxconn 1000
     stats socket {folder}/haproxy.sock level admin
@@ -59,16 +66,74 @@ backend replicas
 """
 
 
-class Service:
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+worker_processes 1;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/bodies;
+    proxy_temp_path {folder}/proxied;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream replicas {{
+{replicas}
+        keepalive 16;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://replicas;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            # A refusal with 503 was not worked on: the next one may be asked.
+            proxy_next_upstream error timeout http_503 non_idempotent;
+        }}
+    }}
+}}
+"""
+
+
+class Service(Protocol):
+    """What callers reach the replicas by."""
+
+    url: str
+
+    def set_state(self, port: int, state: str) -> None:
+        """Have a replica's requests sent there (`ready`) or not (`drain`)."""
+
+
+class Nginx:
+    """nginx, which finds out by itself."""
+
+    def __init__(self, folder: Path, ports: list[int]) -> None:
+        port = free_port()
+        replicas = "\n".join(f"        server 127.0.0.1:{p};" for p in ports)
+        self._file = folder / "nginx.conf"
+        self._file.write_text(NGINX.format(folder=folder, port=port, replicas=replicas))
+        self.url = f"http://127.0.0.1:{port}"
+        self.command = ["nginx", "-p", str(folder), "-c", str(self._file)]
+        self.listens = folder / "nginx.pid"
+
+    def set_state(self, port: int, state: str) -> None:
+        """Nobody tells it."""
+
+
+class Haproxy:
     """HAProxy, told which replicas there are."""
 
     def __init__(self, folder: Path, ports: list[int]) -> None:
         port = free_port()
         replicas = "\n".join(f"    server r{p} 127.0.0.1:{p} disabled" for p in ports)
         self._folder = folder
-        self.file = folder / "haproxy.cfg"
-        self.file.write_text(CONFIGURATION.format(folder=folder, port=port, replicas=replicas))
+        file = folder / "haproxy.cfg"
+        file.write_text(HAPROXY.format(folder=folder, port=port, replicas=replicas))
         self.url = f"http://127.0.0.1:{port}"
+        self.command = ["haproxy", "-f", str(file), "-db"]
+        self.listens = folder / "haproxy.sock"
 
     def set_state(self, port: int, state: str) -> None:
         with socket.socket(socket.AF_UNIX) as line:
@@ -78,12 +143,11 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, ports: list[int]) -> Iterator[Service]:
-    made = Service(folder, ports)
-    with (folder / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen(["haproxy", "-f", str(made.file), "-db"], stdout=log, stderr=log)
+def running(made: Haproxy | Nginx, folder: Path) -> Iterator[Service]:
+    with (folder / "balancer.log").open("wb") as log:
+        process = subprocess.Popen(made.command, stdout=log, stderr=log)
     try:
-        wait_for((folder / "haproxy.sock").exists, "HAProxy listens")
+        wait_for(made.listens.exists, "the balancer listens")
         yield made
     finally:
         process.terminate()
@@ -142,6 +206,11 @@ class Replica:
         assert self.process.wait(self._deployment.grace_seconds) == 0
         return time.monotonic() - begun
 
+    def kill_runner(self) -> None:
+        [runner] = [pid for pid in descendants(self.process.pid) if role_of(pid) == "runner"]
+        os.kill(runner, signal.SIGKILL)
+        wait_for(lambda: not self.is_ready(), "it is not ready")
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -154,6 +223,8 @@ class Traffic:
 
     url: str
     answered: int = 0
+    # Refused for the moment, with the time after which it is worth trying again.
+    refused: int = 0
     lost: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -177,58 +248,98 @@ class Traffic:
             except requests.RequestException as error:
                 self.lost.append(repr(error))
                 continue
+            if answer.status_code == 503 and answer.headers.get("Retry-After"):
+                self.refused += 1
+                continue
             if (answer.status_code, answer.text) != (200, '{"predictions":[[1.0,2.0]]}'):
                 self.lost.append(f"{answer.status_code} {answer.text}")
             self.answered += 1
 
 
+class Fleet:
+    """The replicas behind a balancer, those that were replaced among them."""
+
+    def __init__(self, service: Service, model: Path, folder: Path, stack: ExitStack) -> None:
+        self.service = service
+        self.manifest = deployment()
+        self.replicas: list[Replica] = []
+        self._model, self._folder, self._stack = model, folder, stack
+
+    def start(self, port: int) -> Replica:
+        folder = self._folder / f"replica-{len(self.replicas)}"
+        replica = Replica(self.manifest, self._model, folder, port)
+        self._stack.callback(replica.kill)
+        self.replicas.append(replica)
+        return replica
+
+    def join(self, replica: Replica) -> None:
+        wait_for(replica.is_ready, "ready")
+        self.service.set_state(replica.port, "ready")
+
+    def scrape(self) -> None:
+        for replica in self.replicas:
+            replica.scrape()
+
+    def end(self) -> None:
+        """End those that still run."""
+        running = [replica for replica in self.replicas if replica.process.poll() is None]
+        for replica in running:
+            replica.process.terminate()
+        for replica in running:
+            assert replica.process.wait(self.manifest.grace_seconds) == 0
+
+    def counted(self, code: str) -> list[float]:
+        """Return what each replica had counted when it was scraped last."""
+        name, _ = self.manifest.model
+        return [
+            total(replica.last_scrape, "inferometer_requests_total", model=name, code=code)
+            for replica in self.replicas
+        ]
+
+
 @pytest.mark.slow
-def test_roll_out_loses_no_request_and_no_count(models: Path, tmp_path: Path) -> None:
-    manifest = deployment()
-    ports = [free_port() for _ in range(REPLICAS)]
-    replicas: list[Replica] = []
+@pytest.mark.parametrize(
+    ("balancer", "number", "is_runner_killed"),
+    [
+        pytest.param(Haproxy, 3, False, marks=needs("haproxy"), id="haproxy"),
+        pytest.param(Haproxy, 2, True, marks=needs("haproxy"), id="haproxy-runner-killed"),
+        pytest.param(Nginx, 2, False, marks=needs("nginx"), id="nginx"),
+    ],
+)
+def test_roll_out_loses_no_request_and_no_count(
+    models: Path,
+    tmp_path: Path,
+    balancer: type[Haproxy | Nginx],
+    number: int,
+    *,
+    is_runner_killed: bool,
+) -> None:
+    ports = [free_port() for _ in range(number)]
     took: list[float] = []
-    name, _ = manifest.model
     with ExitStack() as stack:
-        proxy = stack.enter_context(service(tmp_path, ports))
-
-        def start(port: int) -> Replica:
-            folder = tmp_path / f"replica-{len(replicas)}"
-            replica = Replica(manifest, models / "half", folder, port)
-            stack.callback(replica.kill)
-            replicas.append(replica)
-            return replica
-
-        def join(replica: Replica) -> None:
-            wait_for(replica.is_ready, "ready")
-            proxy.set_state(replica.port, "ready")
-
-        for replica in [start(port) for port in ports]:
-            join(replica)
-        traffic = Traffic(f"{proxy.url}/v1/models/{name}:predict")
-
-        def scrape() -> None:
-            for replica in replicas:
-                replica.scrape()
-
-        with again_and_again(scrape, pause_seconds=0.5):
+        service = stack.enter_context(running(balancer(tmp_path, ports), tmp_path))
+        fleet = Fleet(service, models / "half", tmp_path, stack)
+        for replica in [fleet.start(port) for port in ports]:
+            fleet.join(replica)
+        name, _ = fleet.manifest.model
+        traffic = Traffic(f"{service.url}/v1/models/{name}:predict")
+        with again_and_again(fleet.scrape, pause_seconds=0.5):
             with traffic.flowing():
-                for replica in replicas[:REPLICAS]:
-                    took.append(replica.end(proxy))
-                    join(start(replica.port))
-                    before = traffic.answered
-                    wait_for(lambda n=before: traffic.answered > n + 100, "answers go on")  # type: ignore[misc]
-            for replica in replicas[REPLICAS:]:
-                replica.process.terminate()
-            for replica in replicas[REPLICAS:]:
-                assert replica.process.wait(manifest.grace_seconds) == 0
+                for replica in fleet.replicas[:number]:
+                    if is_runner_killed and replica.port == ports[1]:
+                        replica.kill_runner()
+                        wait_for(replica.is_ready, "its next runner serves")
+                    took.append(replica.end(service))
+                    fleet.join(fleet.start(replica.port))
+                    wait_for(lambda: fleet.counted("200")[-1] > 30, "the new one is asked, too")
+            fleet.end()
 
     assert [] == traffic.lost
     assert traffic.answered > 300
-    counted = [
-        total(replica.last_scrape, "inferometer_requests_total", model=name, code="200")
-        for replica in replicas
-    ]
-    assert all(counted)
-    assert traffic.answered == sum(counted)
-    assert max(took) < manifest.grace_seconds - 5
+    answered, refused = fleet.counted("200"), fleet.counted("503")
+    assert all(answered)
+    assert traffic.answered == sum(answered)
+    assert is_runner_killed == bool(traffic.refused)
+    # Where nobody tries again, every refusal came to a caller.
+    assert balancer is Nginx or traffic.refused == sum(refused)
+    assert max(took) < fleet.manifest.grace_seconds - 5
