@@ -57,7 +57,7 @@ class Child:
         """
         self.restart_at = None
         self._started = time.monotonic()
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             # -P: what lies in the current directory must not take the place of a package.
             [sys.executable, "-P", *self._command.arguments],
             env=dict(self._command.environment),
@@ -68,7 +68,21 @@ class Child:
             # The supervisor has one thread, so running Python between fork and exec is safe.
             preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509
         )
-        self.descriptor = os.pidfd_open(self.process.pid)
+        try:
+            self.descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
+        self.process = process
+
+    def restart(self) -> None:
+        """Start it again, or plan to: a host without room for a process has it later, perhaps."""
+        try:
+            self.start()
+        except OSError as error:
+            logger.critical("%s cannot be started: %s; that is tried again", self.name, error)
+            self.restart_at = time.monotonic() + 1
 
     def ended(self) -> int:
         """Reap the process after its descriptor has become readable and plan its restart.

@@ -99,7 +99,7 @@ def _feedback(arguments: list[str]) -> int:
 
 def _serve(arguments: list[str]) -> int:
     # The kernel gives a container's first process no signal that it has not asked for.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from exporter import ExporterError, ExporterSettingsError
 
     if not _has_libraries("serve"):

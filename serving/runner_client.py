@@ -118,7 +118,8 @@ class SocketRunnerClient:
         """Have every runner load or unload a model; return the first failure, if there is one."""
         deadline_ns = time.monotonic_ns() + CONTROL_NANOSECONDS
         outcomes = []
-        for peer in self._peers:
+        # Those that are away refuse before any of the others has done it.
+        for peer in sorted(self._peers, key=lambda peer: peer.is_up):
             request_id = next(self._request_ids)
             head = {"action": action, "model": model}
             frame = frame_parts(FrameType.CONTROL, request_id, head)

@@ -12,6 +12,8 @@ from serving.status_page import RunnerStatus
 
 # Time to write where every thread stands.
 ABORT_SECONDS = 5.0
+# Time to give a sign of life after everything was paused, this process too.
+CONFIRM_SECONDS = 3.0
 
 logger = logging.getLogger("supervisor")
 
@@ -27,12 +29,13 @@ class RunnerWatch:
         self._settings = settings
         self._was_ready = False
         self._kill_at: float | None = None
+        self._hangs_since: float | None = None
 
     def note_end(self) -> None:
         """Note that the process has ended."""
         self._was_ready = self._was_ready or self._status.has_been_ready
         self.failed_starts = 0 if self._was_ready else self.failed_starts + 1
-        self._kill_at = None
+        self._kill_at = self._hangs_since = None
         # What it said last is no longer true; the next one has not begun to speak.
         self._status.clear()
 
@@ -46,7 +49,12 @@ class RunnerWatch:
                 process.kill()
             return
         heartbeat_age, batch_age = self._status.overdue_seconds()
+        now = time.monotonic()
         if max(heartbeat_age, batch_age) <= self._settings.hang_seconds:
+            self._hangs_since = None
+            return
+        self._hangs_since = self._hangs_since or now
+        if now - self._hangs_since < CONFIRM_SECONDS:
             return
         what = "batch" if batch_age >= heartbeat_age else "sign of life"
         logger.error(

@@ -126,7 +126,9 @@ class Supervisor:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._wake_writer = writer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._take_signal)
+            # nohup(1) has SIGHUP ignored.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._take_signal)
         return reader
 
     def _take_signal(self, number: int, _frame: object) -> None:
@@ -155,12 +157,13 @@ class Supervisor:
             now = time.monotonic()
             for child in self._children:
                 if child.restart_at is not None and child.restart_at <= now:
-                    child.start()
+                    child.restart()
         return False
 
     def _wait_for_ends(self, wake_reader: socket.socket, seconds: float) -> None:
         """Wait for children to end, a signal, or so many seconds; reap what has ended."""
-        with selectors.DefaultSelector() as selector:
+        # Not epoll, which needs a descriptor of its own.
+        with selectors.PollSelector() as selector:
             selector.register(wake_reader, selectors.EVENT_READ)
             for child in self._children:
                 if child.process is not None:
@@ -284,7 +287,9 @@ def _environment() -> dict[str, str]:
 
 
 def _exit_text(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    # Real-time signals have no names.
+    names = {-each.value: f"signal {each.name}" for each in signal.Signals}
+    return names.get(code, f"exit code {code}" if code >= 0 else f"signal {-code}")
 
 
 def _raise_descriptor_limit() -> None:

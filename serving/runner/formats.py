@@ -38,5 +38,8 @@ PROFILE_FILE = "reference.json"
 
 
 def format_of(path: Path) -> Format | None:
-    """Return the format of what lies at a path; None where that is no model."""
-    return next((candidate for candidate in FORMATS if candidate.matches(path)), None)
+    """Return the format of what lies at a path; None where that is no model, or cannot be seen."""
+    try:
+        return next((candidate for candidate in FORMATS if candidate.matches(path)), None)
+    except OSError:
+        return None

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from serving.errors import ModelLoadError
-from serving.model import NO_VERSION, ModelVersion
+from serving.model import ModelVersion
 from serving.prediction import Control, ControlOutcome
 from serving.runner.catalog import ModelCatalog
 from serving.runner.load_failures import LoadFailures, again
+from serving.runner.load_report import NOTHING_THERE, LoadReport, told_of
 from serving.runner.loader_memory import LoaderMemory
 from serving.runner.loading import LoadOptions, load_version
 from serving.runner.model_folder import ModelFolder, ModelSource
@@ -25,8 +25,6 @@ from serving.runner.retirement import Retirement
 from serving.version_policy import VersionPolicy
 
 NICENESS = 10
-NOTHING_THERE = "no version is there: expected saved_model.pb, a .keras file, or folders with one"
-
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +47,8 @@ class _Model:
     policy: VersionPolicy
     failures: LoadFailures
     has_begun: bool = False
+    has_looked: bool = False
+    problem: str = ""
 
 
 class Loader:
@@ -76,6 +76,7 @@ class Loader:
         self._options = options
         self._loading = loading
         self._announce = announce
+        self._report = LoadReport(catalog, loading.recorder, announce)
         self._retirement = Retirement(
             catalog, queues, announce, drain_seconds=options.drain_version_seconds
         )
@@ -93,7 +94,7 @@ class Loader:
 
     def control(self, wish: Control) -> None:
         """Have a wish fulfilled when its turn comes."""
-        self._wishes.put(lambda: wish.done(self._fulfil(wish)))
+        self._wishes.put(lambda: wish.done(self._outcome(wish)))
 
     def later(self, call: Callable[[], None]) -> None:
         """Have the thread that changes the catalog do something."""
@@ -105,7 +106,7 @@ class Loader:
         self._note_fatal_versions()
         while True:
             for name in self._models:
-                self._reconcile(name)
+                self._look_after(name)
             try:
                 wish = self._wishes.get(timeout=self._options.poll_seconds)
             except queue.Empty:
@@ -128,6 +129,13 @@ class Loader:
                     name, version, deaths.count, again(wait),
                 )  # fmt: skip
 
+    def _outcome(self, wish: Control) -> ControlOutcome:
+        try:
+            return self._fulfil(wish)
+        except Exception as error:
+            logger.exception("%s of model %s", wish.action, wish.model)
+            return ControlOutcome(f"model {wish.model}: {told_of(error)}")
+
     def _fulfil(self, wish: Control) -> ControlOutcome:
         model = self._models[wish.model]
         if wish.action == "unload":
@@ -147,19 +155,33 @@ class Loader:
                 return ControlOutcome(f"model {wish.model} version {version}: {known.error}")
         return ControlOutcome()
 
+    def _look_after(self, name: str) -> None:
+        """Reconcile a model; whatever is wrong with its folder is no matter of the others."""
+        model = self._models[name]
+        try:
+            self._reconcile(name)
+            model.problem = ""
+        except Exception as error:
+            if model.problem != (problem := repr(error)):
+                logger.exception("model %s cannot be looked after; that is tried again", name)
+                model.problem = problem
+                self._report.nothing_there(name, model.folder.path, told_of(error))
+
     def _reconcile(self, name: str, *, at_once: bool = False) -> None:
         """Load what is wanted and not loaded, then let go of what is loaded and not wanted."""
         model = self._models[name]
-        sources = model.folder.look(at_once=at_once)
-        if self._catalog.note_on_disk(name, self._on_disk.look(name, sources)):
+        found = model.folder.look(at_once=at_once)
+        if self._catalog.note_on_disk(name, self._on_disk.look(name, found)):
             self._announce()
-        if self._stays_unloaded(name, model, sources):
+        sources = self._beside_unloaded(name, model, found)
+        if sources is None:
+            self._report.unloaded(name)
             return
         # What is loaded stays while its files change; a new version is one with another number.
         loaded = {one.version for one in self._catalog.loaded(name)}
         wanted = model.policy.choose(sources.keys() | (loaded & model.folder.present))
         if not wanted:
-            self._note_nothing_there(name)
+            self._report.nothing_there(name, model.folder.path)
             return
         if not model.has_begun:
             model.has_begun = True
@@ -168,25 +190,29 @@ class Loader:
             if self._catalog.find_loaded(name, version) is None:
                 self._try(name, model, sources[version], wanted)
         if all(self._catalog.find(name, version) for version in wanted):
+            self._memory.note_unloaded(name, None)
             self._retirement.let_go(name, keep=wanted)
             if self._catalog.end_failed(name, wanted=wanted):
                 self._announce()
         elif not self._catalog.loaded(name):
             self._fall_back(name, model, sources, wanted)
 
-    def _stays_unloaded(self, name: str, model: _Model, sources: Mapping[str, ModelSource]) -> bool:
-        """Return whether a model was unloaded and its versions look as they did, or are gone."""
+    def _beside_unloaded(
+        self, name: str, model: _Model, sources: Mapping[str, ModelSource]
+    ) -> Mapping[str, ModelSource] | None:
+        """Return the versions that nobody has unloaded; None while a model stays unloaded."""
         unloaded_as = self._memory.unloaded.get(name)
         if unloaded_as is None:
-            return False
-        if model.folder.present != sources.keys():
-            return True  # Something is being copied.
-        looks = {version: source.fingerprint for version, source in sources.items()}
-        is_unloaded = looks in ({}, unloaded_as)
-        self._memory.note_unloaded(name, looks if is_unloaded else None)
-        if is_unloaded:
-            self._note_unloaded(name)
-        return is_unloaded
+            return sources
+        # A process's first look takes what is being copied for whole.
+        is_whole = model.has_looked and model.folder.present == sources.keys()
+        model.has_looked = True
+        new = {
+            version: source
+            for version, source in sources.items()
+            if is_whole and source.fingerprint != unloaded_as.get(version)
+        }
+        return new or None
 
     def _note_wanted(self, name: str, model: _Model, sources: list[ModelSource]) -> None:
         """Say what is going to be loaded first, which readiness waits for."""
@@ -217,24 +243,6 @@ class Loader:
             for version in wanted:
                 self._try(name, model, sources[version], wanted)
 
-    def _note_unloaded(self, name: str) -> None:
-        """Say that a model stays unloaded, in a process that has not unloaded it itself."""
-        known = self._catalog.version(name, NO_VERSION)
-        if known is not None and known.state != "unloaded":
-            self._catalog.note(replace(known, state="unloaded", step="", error=""))
-            self._announce()
-
-    def _note_nothing_there(self, name: str) -> None:
-        """Say that a model has nothing to load, unless something of it is known already."""
-        known = self._catalog.version(name, NO_VERSION)
-        if known is None or known.state == "failed":
-            return
-        folder = self._models[name].folder.path
-        logger.error("model %s: %s in %s", name, NOTHING_THERE, folder)
-        self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
-        self._catalog.note(replace(known, state="failed", step="", error=NOTHING_THERE))
-        self._announce()
-
     def _try(self, name: str, model: _Model, source: ModelSource, wanted: list[str]) -> None:
         """Load a version unless it has failed and its time has not come again."""
         if not model.failures.may_try(source):
@@ -246,7 +254,8 @@ class Loader:
             self._load(name, source)
         except Exception as error:
             # A version that cannot be loaded must not keep others from being served.
-            self._note_failure(name, model, source, error)
+            count, wait = model.failures.note(source)
+            self._report.failed(name, source, error, count=count, then=again(wait))
         else:
             model.failures.forget(source.version)
         finally:
@@ -267,31 +276,4 @@ class Loader:
         )
         self._catalog.add(version, served)
         logger.info("model %s version %s is ready", name, source.version)
-        self._announce()
-
-    def _note_failure(
-        self, name: str, model: _Model, source: ModelSource, error: Exception
-    ) -> None:
-        # Callers are told that it failed, not where it lies: other errors may say that.
-        is_expected = isinstance(error, ModelLoadError)
-        reason = str(error).replace(str(source.path), "the model") if is_expected else ""
-        reason = reason or f"{type(error).__name__}; the server's log says why"
-        count, wait = model.failures.note(source)
-        logger.log(
-            logging.ERROR,
-            "model %s version %s: %s (attempt %d; %s)",
-            name,
-            source.version,
-            error,
-            count,
-            again(wait),
-            exc_info=not is_expected and count == 1,
-        )
-        self._loading.recorder.child("inferometer_model_load_failures_total", model=name).inc()
-        known = self._catalog.version(name, source.version) or ModelVersion(
-            name, source.version, "failed", source.format.name, {}
-        )
-        self._catalog.note(
-            replace(known, state="failed", step="", error=reason, signatures={}, is_first=False)
-        )
         self._announce()

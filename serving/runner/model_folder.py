@@ -100,11 +100,7 @@ def _version_folders(path: Path) -> list[Path]:
         entries = list(path.iterdir()) if path.is_dir() else []
     except OSError:
         return []
-    return sorted(
-        entry
-        for entry in entries
-        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
-    )
+    return sorted(entry for entry in entries if entry.name.isascii() and entry.name.isdecimal())
 
 
 def _fingerprint(path: Path) -> Fingerprint:

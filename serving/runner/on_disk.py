@@ -47,10 +47,10 @@ class DeclaredOnDisk:
         return found
 
     def _measured(self, model: str, source: ModelSource) -> Measured | None:
-        file = source.companion(QUALITY_FILE)
-        if file is None:
-            return None
         try:
+            file = source.companion(QUALITY_FILE)
+            if file is None:
+                return None
             profile = source.companion(PROFILE_FILE)
             key = (_look_of(file), _look_of(profile))
             if key not in self._read:
@@ -59,7 +59,7 @@ class DeclaredOnDisk:
             return self._read[key]
         except (DeclarationError, ProfileError, OSError) as error:
             # Whoever loads the version says so as an error.
-            logger.debug("%s: %s", file, error)
+            logger.debug("%s: %s", source.path, error)
             return None
 
 

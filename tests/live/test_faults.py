@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ import pytest
 import requests
 
 from serving.wire import FRAME, MAGIC, PROTOCOL, FrameReader, FrameType
-from tests.live.servers import Server, start_server, wait_for
+from tests.live.servers import Server, descendants, start_server, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -433,8 +434,98 @@ def test_unloaded_model_whose_files_are_gone_is_not_missed(models: Path, tmp_pat
         states = {"model": "half", "version": "__unknown__"}
         assert 1 == server.value("inferometer_model_state", **states, state="unloaded")
 
+        # The same files again are what was unloaded; what is new is not.
         (tmp_path / "away").rename(folder)
-        wait_for(lambda: ask_new(server, "half", "[[2,4]]")[0] == 200, "what came is loaded")
+        shutil.copytree(folder / "1", tmp_path / "2")
+        (tmp_path / "2").rename(folder / "2")
+        wait_for(lambda: ask_new(server, "half", "[[2,4]]")[0] == 200, "what is new is loaded")
+        assert 0 == server.value(
+            "inferometer_model_state", model="half", version="1", state="ready"
+        )
+
+
+def test_unloaded_version_is_not_served_where_a_newer_one_is_broken(
+    models: Path, tmp_path: Path
+) -> None:
+    token = {"Authorization": "Bearer secret"}
+    folder = tmp_path / "half"
+    shutil.copytree(models / "half", folder)
+    arguments = ("--control-token=secret", "--poll-seconds=0.2")
+    with start_server({"half": folder}, tmp_path, *arguments) as server:
+        assert server.post("/v2/repository/models/half/unload", headers=token).status_code == 200
+        (tmp_path / "2").mkdir()
+        (tmp_path / "2" / "saved_model.pb").write_bytes(b"broken")
+        (tmp_path / "2").rename(folder / "2")
+        failed = {"model": "half", "version": "2", "state": "failed"}
+        wait_for(lambda: server.value("inferometer_model_state", **failed) == 1, "2 is broken")
+        restart_runner(server)
+        wait_for(lambda: server.value("inferometer_model_state", **failed) == 1, "2 is broken")
+
+        assert 0 == server.value("inferometer_model_state", model="half", state="ready")
+        assert 200 != ask_new(server, "half", "[[2,4]]")[0]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_folder_that_may_not_be_read_is_no_matter_of_other_models(
+    models: Path, tmp_path: Path
+) -> None:
+    folder = two_versions(models, tmp_path, "step")
+    half = tmp_path / "half"
+    shutil.copytree(models / "half", half)
+    # Without it root reads everything.
+    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    served = {"half": half, "step": folder}
+    with start_server(served, tmp_path, "--poll-seconds=0.2", wrapper=powerless) as server:
+        (half / "2").mkdir(mode=0)
+        try:
+            shutil.copytree(folder / "2", tmp_path / "3")
+            (tmp_path / "3").rename(folder / "3")
+            wait_for(lambda: ask_headers(server, "step")["X-Model-Version"] == "3", "3 is served")
+
+            assert (200, {"predictions": [[1.0, 2.0]]}) == ask_new(server, "half", "[[2,4]]")
+            assert "Traceback" not in server.log
+        finally:
+            (half / "2").rmdir()
+
+
+def test_host_without_room_for_a_process_has_it_later(models: Path, tmp_path: Path) -> None:
+    with start_server({"half": models / "half"}, tmp_path) as server:
+        supervisor = server.process.pid
+        most = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (6, most[1]))
+        server.signal("runner", signal.SIGKILL)
+        wait_for(lambda: "runner cannot be started" in server.log, "there is no room")
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, most)
+
+        wait_for(server.is_ready, "there is room again")
+
+
+def test_server_that_was_paused_as_a_whole_goes_on(models: Path, tmp_path: Path) -> None:
+    arguments = ("--hang-seconds=5", "--stall-seconds=4")
+    with start_server({"half": models / "half"}, tmp_path, *arguments) as server:
+        everything = [server.process.pid, *descendants(server.process.pid)]
+        [runner] = server.pids("runner")
+        for pid in everything:
+            os.kill(pid, signal.SIGSTOP)
+        paused = time.monotonic()
+        wait_for(lambda: time.monotonic() - paused > 8, "a pause longer than a hang may be")
+        for pid in everything:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(server.is_ready, "it goes on")
+
+        assert [runner] == server.pids("runner")
+        assert "hangs" not in server.log
+
+
+def test_signals_that_are_not_for_the_server_do_not_end_it(models: Path, tmp_path: Path) -> None:
+    with start_server({"half": models / "half"}, tmp_path, wrapper=["nohup"]) as server:
+        server.process.send_signal(signal.SIGHUP)
+        [runner] = server.pids("runner")
+        os.kill(runner, signal.SIGRTMIN + 1)
+
+        wait_for(lambda: server.pids("runner") not in ([runner], []), "the runner was replaced")
+        wait_for(server.is_ready, "it serves")
+        assert f"runner ended with signal {signal.SIGRTMIN + 1}" in server.log
 
 
 def test_broken_version_beside_a_good_one_is_found(models: Path, tmp_path: Path) -> None:

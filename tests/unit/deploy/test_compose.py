@@ -60,7 +60,7 @@ def test_server_has_time_to_drain_and_room_for_its_store() -> None:
         + settings.linger_seconds
     )
 
-    assert int(server["stop_grace_period"].removesuffix("s")) >= drain + 15
+    assert int(server["stop_grace_period"].removesuffix("s")) >= drain + 20
     assert "256m" == server["shm_size"]
     # What depends on another is stopped before it: the last counts find a Prometheus.
     assert "prometheus" in server["depends_on"]

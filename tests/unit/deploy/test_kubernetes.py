@@ -102,7 +102,7 @@ def test_server_takes_its_settings_and_has_time_to_drain(
     readiness = spec["containers"][0]["readinessProbe"]
 
     # What hangs has some seconds more at each step.
-    assert spec["terminationGracePeriodSeconds"] >= drain + 15
+    assert spec["terminationGracePeriodSeconds"] >= drain + 20
     # Who looks by himself with the same probe, a load balancer, needs one failure to see it.
     assert settings.pre_stop_seconds >= readiness["periodSeconds"]
     assert {"http": settings.port, "metrics": settings.metrics_port} == {
