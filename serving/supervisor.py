@@ -126,8 +126,8 @@ class Supervisor:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._wake_writer = writer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # nohup(1) has SIGHUP ignored.
-            if signal.getsignal(number) != signal.SIG_IGN:
+            # nohup(1) means that one; a shell that starts a server beside itself ignores SIGINT, too.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._take_signal)
         return reader
 

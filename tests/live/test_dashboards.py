@@ -168,6 +168,23 @@ def unnoticed(url: str, job: str, instance: str) -> list[str]:
     return found
 
 
+def rules(url: str) -> list[dict[str, Any]]:
+    """Return every rule, with what came of its last evaluation."""
+    groups = requests.get(f"{url}/api/v1/rules", timeout=20).json()["data"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def failing(url: str) -> list[str]:
+    """Return the rules that cannot be evaluated, and why."""
+    return [f"{rule['name']}: {rule['lastError']}" for rule in rules(url) if rule["health"] != "ok"]
+
+
+def unrecorded(url: str) -> set[str]:
+    """Return the recorded series that have no value."""
+    recorded = {rule["name"] for rule in rules(url) if rule["type"] == "recording"}
+    return {name for name in recorded if not query(url, name)}
+
+
 def alerts(url: str) -> set[str]:
     """Return the alerts that fire, or would if it went on."""
     return {dict(labels)["alertname"] for labels in query(url, "ALERTS")}
@@ -319,18 +336,20 @@ def test_every_query_gives_what_is_written_beside_it(models: Path, tmp_path: Pat
         wait_for(
             lambda: len(query(url, "count_over_time(up[20s]) >= 18")) == 2, "scraped for a while"
         )
-        report = [shown("I", wrong(url, "I", *ours))]
+        report = [shown("I", wrong(url, "I", *ours)), *failing(url)]
         assert set() == alerts(url)
         load = Load([first, second])
         stack.callback(load.stop)
         wait_for(lambda: _has_lasted(url), "load for longer than every window", seconds=90)
         report += [shown("L", wrong(url, "L", *ours)), shown("N", wrong(url, "N", *others))]
+        report += failing(url)
+        assert set() == unrecorded(url)
         assert UNDER_LOAD == alerts(url)
         assert NOT_UNDER_LOAD == set(unnoticed(url, *ours))
         with again_and_again(lambda: first.signal("runner", signal.SIGKILL), pause_seconds=0.5):
             killed = 'inferometer_process_exits_total{role="runner", cause="signal"} offset 3s > 0'
             wait_for(lambda: query(url, killed), "a runner was killed some seconds ago")
-            report.append(shown("K", wrong(url, "K", *ours)))
+            report += [shown("K", wrong(url, "K", *ours)), *failing(url)]
         assert query(url, AUTOSCALER)
         for pid in descendants(second.process.pid):
             os.kill(pid, signal.SIGKILL)
@@ -338,7 +357,7 @@ def test_every_query_gives_what_is_written_beside_it(models: Path, tmp_path: Pat
         long = RANGE_SECONDS + WINDOW_SECONDS + 5
         down = f"count_over_time((up == 0)[{long}s:1s]) >= {long - 3}"
         wait_for(lambda: query(url, down), "the second has been down for every window", seconds=90)
-        report.append(shown("D", wrong(url, "D", *others)))
+        report += [shown("D", wrong(url, "D", *others)), *failing(url)]
         # Of fewer than half of the fleet nothing is said: no reason to halve it.
         assert query(url, AUTOSCALER)
         assert not query(url, AUTOSCALER.replace("0.5", "0.51"))
@@ -372,9 +391,9 @@ def test_gpu_dashboard_shows_what_is_wrong_with_a_gpu(tmp_path: Path) -> None:
             ),
             "one has been lost for every window",
         )
-        report = shown("G", wrong(url, "G", *ours))
+        report = [shown("G", wrong(url, "G", *ours)), *failing(url)]
 
-    assert not report, report
+    assert not any(report), "\n".join(filter(None, report))
 
 
 def _has_lasted(url: str) -> bool:
