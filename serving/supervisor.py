@@ -126,7 +126,7 @@ class Supervisor:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._wake_writer = writer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # nohup(1) means that one; a shell that starts a server beside itself ignores SIGINT, too.
+            # nohup(1) means that one; who is started with & by a shell has SIGINT ignored, too.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._take_signal)
         return reader
