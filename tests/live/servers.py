@@ -133,6 +133,14 @@ class Server:
                 os.kill(pid, number)
 
 
+def ask_new(server: Server, model: str, rows: str) -> tuple[int, Any]:
+    """Ask over a connection of its own."""
+    answer = requests.post(
+        f"{server.url}/v1/models/{model}:predict", data=f'{{"instances":{rows}}}', timeout=60
+    )
+    return answer.status_code, answer.json()
+
+
 def samples_of(text: str) -> Samples:
     """Return every sample of an exposition by name and labels."""
     return {
